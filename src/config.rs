@@ -1,0 +1,254 @@
+//! Settings as plain data, read once: `config.toml`, then `ASSISTD_*` and the well-known variables, then flags, then
+//! what `initialize` brings; the later overrides the earlier.
+//!
+//! Nothing here reads a file or the environment by itself: `main` hands both in. A wrong setting never stops the
+//! daemon; it is kept in [`Settings::problems`] and told to whoever asks.
+
+mod choice;
+mod layer;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind};
+use crate::protocol::{Options, Tool, Truncation};
+
+pub use choice::{Choice, EMBEDDED_INSTRUCTIONS};
+pub use layer::{Layer, parse_toml};
+
+/// The environment, as it was when the program started.
+pub type Environment = BTreeMap<String, String>;
+
+/// Everything that can be set, all layers merged.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the layers said, merged.
+    pub layer: Layer,
+    /// The environment; keys are looked up in it by the name that a provider gives.
+    pub environment: Environment,
+    /// Where the database and the journal are; none keeps everything in memory.
+    pub data_dir: Option<PathBuf>,
+    /// Where weights are kept.
+    pub cache_dir: PathBuf,
+    /// Set where the frames are not to be guessed.
+    pub framing: Option<Framing>,
+    /// Where both directions of the wire are written, keys blanked.
+    pub wire_log: Option<PathBuf>,
+    /// Whether the command may fetch the embedded model's weights itself (the console may).
+    pub may_fetch: bool,
+    /// What is wrong, in sentences.
+    pub problems: Vec<String>,
+}
+
+/// How messages are told apart on a byte stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// One JSON text per line.
+    Lines,
+    /// `Content-Length` headers, as language servers have them.
+    Headers,
+}
+
+/// An upstream API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// The Assistants v2 wire.
+    Assistants,
+    /// The Responses API.
+    Responses,
+    /// Chat Completions and what is compatible.
+    Chat,
+    /// A small model inside the process.
+    Embedded,
+    /// A script for people who test their plugin.
+    Scripted,
+}
+
+impl Dialect {
+    /// As the settings write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Dialect::Assistants => "assistants",
+            Dialect::Responses => "responses",
+            Dialect::Chat => "chat",
+            Dialect::Embedded => "embedded",
+            Dialect::Scripted => "scripted",
+        }
+    }
+}
+
+/// Whose variant of a dialect an upstream speaks; guessed from its host where absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// api.openai.com's shape: a bearer key and `OpenAI-Beta: assistants=v2`.
+    Openai,
+    /// Azure OpenAI's dated shape: `api-key` and `api-version`.
+    Azure,
+    /// Foundry Agent Service (classic): a bearer token and `api-version=v1`.
+    Foundry,
+}
+
+/// `[providers.NAME]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderSettings {
+    /// Which API it speaks.
+    pub dialect: Dialect,
+    /// Where it is, such as `http://127.0.0.1:8080/v1`.
+    #[serde(default, alias = "baseUrl", skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Whose variant it is; guessed from the host where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+    /// The environment variable that holds the key.
+    #[serde(default, alias = "apiKeyEnv", skip_serializing_if = "Option::is_none")]
+    pub api_key_env: Option<String>,
+    /// A program and its arguments that print the key or token.
+    #[serde(default, alias = "apiKeyCommand", skip_serializing_if = "Option::is_none")]
+    pub api_key_command: Option<Vec<String>>,
+    /// The `api-version` query of Azure and Foundry.
+    #[serde(default, alias = "apiVersion", skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// The model that is used where nothing names one; for `embedded` the path of a GGUF file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The script of the `scripted` dialect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<PathBuf>,
+    /// More request headers; never for keys.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// How long a stream may be silent before it counts as broken, in seconds; 120 where absent.
+    #[serde(default, alias = "idleTimeout", skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<f64>,
+    /// How often a failed request is repeated before anything was shown; 2 where absent.
+    #[serde(default, alias = "maxRetries", skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<u32>,
+}
+
+impl ProviderSettings {
+    /// A provider of this dialect with nothing else set.
+    pub fn new(dialect: Dialect) -> Self {
+        ProviderSettings {
+            dialect,
+            base_url: None,
+            service: None,
+            api_key_env: None,
+            api_key_command: None,
+            api_version: None,
+            model: None,
+            script: None,
+            headers: BTreeMap::new(),
+            idle_timeout: None,
+            max_retries: None,
+        }
+    }
+
+    /// How long a stream may be silent.
+    pub fn idle_timeout(&self) -> Duration {
+        let seconds = self.idle_timeout.filter(|s| s.is_finite() && *s > 0.0).unwrap_or(120.0);
+        Duration::from_secs_f64(seconds.min(86_400.0))
+    }
+
+    /// How often a failed request is repeated.
+    pub fn max_retries(&self) -> u32 {
+        self.max_retries.unwrap_or(2)
+    }
+}
+
+/// `[assistants.NAME]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AssistantSettings {
+    /// Which provider answers.
+    pub provider: String,
+    /// Its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Its instructions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The upstream's id of it (`asst_…`), for the `assistants` dialect.
+    #[serde(default, alias = "assistantId", skip_serializing_if = "Option::is_none")]
+    pub assistant_id: Option<String>,
+    /// Tools that the client answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Tool>,
+    /// Sampling and limits.
+    #[serde(default)]
+    pub options: Options,
+    /// What its new threads leave out when the context is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncation: Option<Truncation>,
+}
+
+/// The largest message taken where nothing else is set: 64 MiB.
+pub const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
+
+impl Settings {
+    /// Settings of nothing: no file, no environment, everything in memory.
+    pub fn ephemeral() -> Self {
+        Settings {
+            layer: Layer::default(),
+            environment: Environment::new(),
+            data_dir: None,
+            cache_dir: std::env::temp_dir(),
+            framing: None,
+            wire_log: None,
+            may_fetch: false,
+            problems: Vec::new(),
+        }
+    }
+
+    /// Puts the settings of `initialize` over these. What is wrong with them becomes a problem.
+    pub fn override_with(&mut self, settings: serde_json::Map<String, serde_json::Value>) {
+        match layer::from_json(settings) {
+            Ok(layer) => self.layer.override_with(layer),
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+
+    /// The largest message taken, in bytes.
+    pub fn max_input_bytes(&self) -> u64 {
+        self.layer.max_input_bytes.unwrap_or(MAX_INPUT_BYTES)
+    }
+
+    /// How long a client may take to answer `tool/call`.
+    pub fn tool_timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.layer.tool_timeout.unwrap_or(60.0).clamp(0.001, 86_400.0))
+    }
+
+    /// Whether the daemon may fetch the embedded model's weights.
+    pub fn may_fetch_weights(&self) -> bool {
+        self.may_fetch || self.layer.fetch_weights.unwrap_or(false)
+    }
+
+    /// The key that this provider's settings lead to, if they name a variable. A variable that is named but not set is
+    /// an error: a key that was meant to be there never falls through to something else.
+    pub fn key_from_environment(&self, provider: &str, settings: &ProviderSettings) -> Result<Option<String>, Error> {
+        let Some(name) = &settings.api_key_env else {
+            return Ok(None);
+        };
+        match self.environment.get(name).filter(|key| !key.trim().is_empty()) {
+            Some(key) => Ok(Some(key.trim().to_owned())),
+            None => Err(Error::new(
+                Kind::AuthRequired,
+                format!("the key of provider `{provider}` is not set: the environment variable `{name}` is empty"),
+            )
+            .with_provider(provider)
+            .with_hint(format!(
+                "set `{name}`, or name another variable with `api_key_env`, or a program with `api_key_command`"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Which assistant, provider and model a request gets, and why.
+//!
+//! What the settings name; the environment; the embedded model. A key that is set never falls through to something
+//! else: whoever set it wants that upstream, and gets an error rather than another model's answer.
+
+use std::path::PathBuf;
+
+use super::{AssistantSettings, Dialect, ProviderSettings, Settings};
+use crate::error::{Error, Kind};
+use crate::protocol::{AssistantEntry, Options, ProviderEntry, Tool, Truncation};
+
+/// The instructions of the embedded model's default assistant: without any, its template puts in some of its own that
+/// spoil the answers.
+pub const EMBEDDED_INSTRUCTIONS: &str = "You are a helpful AI assistant.";
+
+/// What a request gets.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// The assistant's name.
+    pub assistant: Option<String>,
+    /// The provider's name.
+    pub provider: String,
+    /// The provider's settings.
+    pub provider_settings: ProviderSettings,
+    /// The model; the dialect's or the upstream assistant's own where absent.
+    pub model: Option<String>,
+    /// The assistant's instructions.
+    pub instructions: Option<String>,
+    /// The upstream's id of the assistant.
+    pub assistant_id: Option<String>,
+    /// The assistant's tools.
+    pub tools: Vec<Tool>,
+    /// The assistant's options.
+    pub options: Options,
+    /// What a new thread leaves out when the context is full.
+    pub truncation: Option<Truncation>,
+    /// Which setting led here, for people.
+    pub reason: String,
+}
+
+/// A provider that nobody configured: from a variable, a flag or because there is nothing else.
+struct Implied {
+    provider: &'static str,
+    settings: ProviderSettings,
+    assistant: AssistantSettings,
+    reason: String,
+}
+
+impl Settings {
+    /// The choice for a request that names this assistant and model, or none.
+    pub fn choose(&self, assistant: Option<&str>, model: Option<&str>) -> Result<Choice, Error> {
+        if let Some(problem) = self.problems.first() {
+            return Err(
+                Error::new(Kind::ConfigInvalid, format!("the settings are wrong: {problem}"))
+                    .with_hint("mend the setting and start assistd again, or send it right with `initialize`"),
+            );
+        }
+        let named = assistant.map(|name| (name, "the request names it"));
+        let named = named.or_else(|| {
+            let name = self.layer.default_assistant.as_deref()?;
+            Some((name, "`default_assistant` names it"))
+        });
+        let mut choice = match named {
+            Some((name, reason)) => self.assistant(name, reason)?,
+            None => self.unnamed()?,
+        };
+        if let Some(model) = model.or(self.layer.model.as_deref().filter(|_| choice.model.is_none())) {
+            choice.model = Some(model.to_owned());
+        }
+        Ok(choice)
+    }
+
+    /// All assistants that can be named without asking an upstream, sorted by name.
+    pub fn assistants(&self) -> Vec<AssistantEntry> {
+        let default = self.choose(None, None).ok().and_then(|choice| choice.assistant);
+        let implied = self.implied();
+        let mut entries: Vec<AssistantEntry> = self
+            .layer
+            .assistants
+            .iter()
+            .map(|(name, assistant)| (name.as_str(), assistant))
+            .chain(
+                implied
+                    .iter()
+                    .map(|implied| (implied.provider, &implied.assistant))
+                    .filter(|(name, _)| !self.layer.assistants.contains_key(*name)),
+            )
+            .map(|(name, assistant)| entry(name, assistant, default.as_deref() == Some(name)))
+            .collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
+    }
+
+    /// All providers, sorted by name.
+    pub fn providers(&self) -> Vec<ProviderEntry> {
+        let default = self.choose(None, None).ok().map(|choice| choice.provider);
+        let implied = self.implied();
+        let mut entries: Vec<ProviderEntry> = self
+            .layer
+            .providers
+            .iter()
+            .map(|(name, settings)| (name.as_str(), settings))
+            .chain(
+                implied
+                    .iter()
+                    .map(|implied| (implied.provider, &implied.settings))
+                    .filter(|(name, _)| !self.layer.providers.contains_key(*name)),
+            )
+            .map(|(name, settings)| ProviderEntry {
+                name: name.to_owned(),
+                dialect: settings.dialect.as_str().to_owned(),
+                base_url: settings.base_url.clone(),
+                model: settings.model.clone(),
+                credentials: match (&settings.api_key_env, &settings.api_key_command) {
+                    (_, Some(_)) => "command",
+                    (Some(_), None) => "environment",
+                    (None, None) => "none",
+                }
+                .to_owned(),
+                is_default: default.as_deref() == Some(name),
+            })
+            .collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
+    }
+
+    fn assistant(&self, name: &str, reason: &str) -> Result<Choice, Error> {
+        if let Some(assistant) = self.layer.assistants.get(name) {
+            return self.with_provider(name, assistant, format!("the assistant `{name}` has it, and {reason}"));
+        }
+        if let Some(implied) = self.implied().into_iter().find(|implied| implied.provider == name) {
+            return Ok(implied.into_choice());
+        }
+        let known: Vec<String> = self
+            .assistants()
+            .into_iter()
+            .map(|entry| format!("`{}`", entry.name))
+            .collect();
+        Err(Error::not_found("assistant", name).with_hint(format!("the assistants are {}", known.join(", "))))
+    }
+
+    fn unnamed(&self) -> Result<Choice, Error> {
+        if let Some(name) = &self.layer.default_provider {
+            return self.bare_provider(name, "`default_provider` names it");
+        }
+        // One assistant in the settings is the one that is meant.
+        if let (1, Some((name, assistant))) = (self.layer.assistants.len(), self.layer.assistants.first_key_value()) {
+            return self.with_provider(
+                name,
+                assistant,
+                format!("the assistant `{name}` has it, the only one in the settings"),
+            );
+        }
+        if let (1, Some((name, _))) = (self.layer.providers.len(), self.layer.providers.first_key_value()) {
+            return self.bare_provider(name, "it is the only one in the settings");
+        }
+        let first = self
+            .implied()
+            .into_iter()
+            .next()
+            .expect("the embedded model is always implied");
+        Ok(first.into_choice())
+    }
+
+    fn bare_provider(&self, name: &str, reason: &str) -> Result<Choice, Error> {
+        if !self.layer.providers.contains_key(name) {
+            if let Some(implied) = self.implied().into_iter().find(|implied| implied.provider == name) {
+                return Ok(implied.into_choice());
+            }
+        }
+        let assistant = AssistantSettings {
+            provider: name.to_owned(),
+            ..AssistantSettings::default()
+        };
+        let mut choice = self.with_provider(name, &assistant, reason.to_owned())?;
+        choice.assistant = None;
+        if choice.provider_settings.dialect == Dialect::Embedded {
+            choice.instructions = Some(EMBEDDED_INSTRUCTIONS.to_owned());
+        }
+        Ok(choice)
+    }
+
+    fn with_provider(&self, name: &str, assistant: &AssistantSettings, reason: String) -> Result<Choice, Error> {
+        let settings = match self.layer.providers.get(&assistant.provider) {
+            Some(settings) => settings.clone(),
+            None => {
+                let implied = self.implied();
+                let found = implied.iter().find(|implied| implied.provider == assistant.provider);
+                let found = found.ok_or_else(|| {
+                    Error::new(
+                        Kind::ConfigInvalid,
+                        format!(
+                            "the assistant `{name}` names the provider `{}`, which the settings do not have",
+                            assistant.provider
+                        ),
+                    )
+                    .with_hint(format!("add `[providers.{}]` to config.toml", assistant.provider))
+                })?;
+                found.settings.clone()
+            }
+        };
+        Ok(Choice {
+            assistant: Some(name.to_owned()),
+            provider: assistant.provider.clone(),
+            model: assistant.model.clone().or_else(|| settings.model.clone()),
+            provider_settings: settings,
+            instructions: assistant.instructions.clone(),
+            assistant_id: assistant.assistant_id.clone(),
+            tools: assistant.tools.clone(),
+            options: assistant.options.clone(),
+            truncation: assistant.truncation,
+            reason,
+        })
+    }
+
+    /// What is there without being configured, the most wanted first.
+    fn implied(&self) -> Vec<Implied> {
+        let variable = |name: &str| {
+            self.environment
+                .get(name)
+                .map(|value| value.trim())
+                .filter(|value| !value.is_empty())
+        };
+        let mut implied = Vec::new();
+        if let Some(script) = variable("ASSISTD_SCRIPT") {
+            let mut settings = ProviderSettings::new(Dialect::Scripted);
+            settings.script = Some(PathBuf::from(script));
+            implied.push(Implied::new(
+                "scripted",
+                settings,
+                "`--script` or ASSISTD_SCRIPT names a script",
+            ));
+        }
+        if let Some(assistant_id) = variable("ASSISTANT_ID") {
+            implied.push(self.implied_assistants(assistant_id));
+        } else if variable("AZURE_OPENAI_API_KEY").is_some() || variable("OPENAI_API_KEY").is_some() {
+            implied.push(self.implied_key());
+        }
+        let mut embedded = Implied::new(
+            "embedded",
+            ProviderSettings::new(Dialect::Embedded),
+            "nothing else is set",
+        );
+        embedded.assistant.instructions = Some(EMBEDDED_INSTRUCTIONS.to_owned());
+        implied.push(embedded);
+        implied
+    }
+
+    /// `ASSISTANT_ID` means the `assistants` dialect, at Azure if its endpoint is set.
+    fn implied_assistants(&self, assistant_id: &str) -> Implied {
+        let mut settings = ProviderSettings::new(Dialect::Assistants);
+        let (name, reason) =
+            if let Some(endpoint) = self.environment.get("AZURE_OPENAI_ENDPOINT").filter(|e| !e.is_empty()) {
+                settings.base_url = Some(format!("{}/openai", endpoint.trim_end_matches('/')));
+                settings.service = Some(super::Service::Azure);
+                settings.api_key_env = Some("AZURE_OPENAI_API_KEY".into());
+                settings.api_version = self.environment.get("AZURE_OPENAI_API_VERSION").cloned();
+                ("azure", "ASSISTANT_ID and AZURE_OPENAI_ENDPOINT are set")
+            } else {
+                settings.base_url = self
+                    .environment
+                    .get("OPENAI_BASE_URL")
+                    .filter(|url| !url.is_empty())
+                    .cloned();
+                settings.api_key_env = Some("OPENAI_API_KEY".into());
+                ("openai", "ASSISTANT_ID is set")
+            };
+        let mut implied = Implied::new(name, settings, reason);
+        implied.assistant.assistant_id = Some(assistant_id.to_owned());
+        implied
+    }
+
+    /// A bare key means `responses` at api.openai.com or Azure, and `chat` at any other base URL.
+    fn implied_key(&self) -> Implied {
+        let base_url = self.environment.get("OPENAI_BASE_URL").filter(|url| !url.is_empty());
+        let azure = self
+            .environment
+            .get("AZURE_OPENAI_API_KEY")
+            .is_some_and(|key| !key.is_empty());
+        let own = base_url.is_some_and(|url| !url.contains("api.openai.com") && !url.contains(".openai.azure.com"));
+        let mut settings = ProviderSettings::new(if own { Dialect::Chat } else { Dialect::Responses });
+        if azure {
+            settings.service = Some(super::Service::Azure);
+            settings.api_key_env = Some("AZURE_OPENAI_API_KEY".into());
+            settings.base_url = self
+                .environment
+                .get("AZURE_OPENAI_ENDPOINT")
+                .map(|endpoint| format!("{}/openai/v1", endpoint.trim_end_matches('/')));
+            return Implied::new("azure", settings, "AZURE_OPENAI_API_KEY is set");
+        }
+        settings.api_key_env = Some("OPENAI_API_KEY".into());
+        settings.base_url = base_url.cloned();
+        Implied::new("openai", settings, "OPENAI_API_KEY is set")
+    }
+}
+
+impl Implied {
+    fn new(provider: &'static str, settings: ProviderSettings, reason: &str) -> Implied {
+        Implied {
+            provider,
+            settings,
+            assistant: AssistantSettings {
+                provider: provider.to_owned(),
+                ..AssistantSettings::default()
+            },
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn into_choice(self) -> Choice {
+        Choice {
+            assistant: Some(self.provider.to_owned()),
+            provider: self.provider.to_owned(),
+            model: self.settings.model.clone(),
+            provider_settings: self.settings,
+            instructions: self.assistant.instructions,
+            assistant_id: self.assistant.assistant_id,
+            tools: Vec::new(),
+            options: Options::default(),
+            truncation: None,
+            reason: self.reason,
+        }
+    }
+}
+
+fn entry(name: &str, assistant: &AssistantSettings, is_default: bool) -> AssistantEntry {
+    AssistantEntry {
+        name: name.to_owned(),
+        provider: assistant.provider.clone(),
+        model: assistant.model.clone(),
+        instructions: assistant.instructions.clone(),
+        description: assistant.description.clone(),
+        tools: assistant.tools.iter().map(|tool| tool.name.clone()).collect(),
+        options: Some(assistant.options.clone()).filter(|options| *options != Options::default()),
+        upstream_id: assistant.assistant_id.clone(),
+        is_default,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_environment(pairs: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::ephemeral();
+        settings.environment = pairs
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+        settings
+    }
+
+    #[test]
+    fn with_nothing_set_the_embedded_model_answers() {
+        let choice = Settings::ephemeral().choose(None, None).unwrap();
+        assert_eq!(
+            (choice.provider.as_str(), choice.reason.as_str()),
+            ("embedded", "nothing else is set")
+        );
+        assert_eq!(choice.instructions.as_deref(), Some(EMBEDDED_INSTRUCTIONS));
+    }
+
+    #[test]
+    fn the_samples_environment_leads_to_azures_assistants() {
+        let settings = with_environment(&[
+            ("ASSISTANT_ID", "asst_1"),
+            ("AZURE_OPENAI_API_KEY", "k"),
+            ("AZURE_OPENAI_API_VERSION", "2024-05-01-preview"),
+            ("AZURE_OPENAI_ENDPOINT", "https://r.openai.azure.com/"),
+        ]);
+        let choice = settings.choose(None, None).unwrap();
+        assert_eq!(choice.provider_settings.dialect, Dialect::Assistants);
+        assert_eq!(
+            choice.provider_settings.base_url.as_deref(),
+            Some("https://r.openai.azure.com/openai")
+        );
+        assert_eq!(
+            choice.provider_settings.api_version.as_deref(),
+            Some("2024-05-01-preview")
+        );
+        assert_eq!(choice.assistant_id.as_deref(), Some("asst_1"));
+    }
+
+    #[test]
+    fn a_bare_key_means_responses_and_another_base_url_chat() {
+        let dialect = |pairs: &[(&str, &str)]| {
+            with_environment(pairs)
+                .choose(None, None)
+                .unwrap()
+                .provider_settings
+                .dialect
+        };
+        assert_eq!(dialect(&[("OPENAI_API_KEY", "k")]), Dialect::Responses);
+        assert_eq!(
+            dialect(&[("OPENAI_API_KEY", "k"), ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]),
+            Dialect::Chat
+        );
+    }
+
+    #[test]
+    fn settings_win_over_the_environment() {
+        let mut settings = with_environment(&[("OPENAI_API_KEY", "k")]);
+        settings.layer = super::super::parse_toml(
+            std::path::Path::new("config.toml"),
+            "default_assistant = \"w\"\n[providers.l]\ndialect = \"chat\"\n[assistants.w]\nprovider = \"l\"\nmodel = \"m\"\n",
+        )
+        .unwrap();
+        let choice = settings.choose(None, None).unwrap();
+        assert_eq!((choice.provider.as_str(), choice.model.as_deref()), ("l", Some("m")));
+        assert_eq!(settings.choose(None, Some("n")).unwrap().model.as_deref(), Some("n"));
+    }
+
+    #[test]
+    fn an_unknown_assistant_lists_the_known_ones() {
+        let error = Settings::ephemeral().choose(Some("x"), None).unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound);
+        assert_eq!(error.data.hint.as_deref(), Some("the assistants are `embedded`"));
+    }
+}

@@ -1,0 +1,180 @@
+//! One source of settings: a file, the environment, the flags or `initialize`. All have the same keys.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AssistantSettings, Environment, ProviderSettings};
+
+/// The keys of `config.toml`. All are optional.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// The assistant that answers where a request names none.
+    #[serde(default, alias = "defaultAssistant", skip_serializing_if = "Option::is_none")]
+    pub default_assistant: Option<String>,
+    /// The provider that answers where neither a request nor an assistant names one.
+    #[serde(default, alias = "defaultProvider", skip_serializing_if = "Option::is_none")]
+    pub default_provider: Option<String>,
+    /// The model that answers where neither a request nor an assistant names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Where the database and the journal are.
+    #[serde(default, alias = "dataDir", skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// The largest message taken from the client, in bytes.
+    #[serde(default, alias = "maxInputBytes", skip_serializing_if = "Option::is_none")]
+    pub max_input_bytes: Option<u64>,
+    /// How long a client may take to answer `tool/call`, in seconds; 60 where absent.
+    #[serde(default, alias = "toolTimeout", skip_serializing_if = "Option::is_none")]
+    pub tool_timeout: Option<f64>,
+    /// Whether the daemon may fetch the embedded model's weights (about 100 MB, once).
+    #[serde(default, alias = "fetchWeights", skip_serializing_if = "Option::is_none")]
+    pub fetch_weights: Option<bool>,
+    /// Upstream set-ups by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub providers: BTreeMap<String, ProviderSettings>,
+    /// Named set-ups of provider, model, instructions, tools and options.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub assistants: BTreeMap<String, AssistantSettings>,
+}
+
+impl Layer {
+    /// Puts another layer over this one. Providers and assistants are replaced whole, by name.
+    pub fn override_with(&mut self, over: Layer) {
+        fn put<T>(to: &mut Option<T>, over: Option<T>) {
+            if over.is_some() {
+                *to = over;
+            }
+        }
+        put(&mut self.default_assistant, over.default_assistant);
+        put(&mut self.default_provider, over.default_provider);
+        put(&mut self.model, over.model);
+        put(&mut self.data_dir, over.data_dir);
+        put(&mut self.max_input_bytes, over.max_input_bytes);
+        put(&mut self.tool_timeout, over.tool_timeout);
+        put(&mut self.fetch_weights, over.fetch_weights);
+        self.providers.extend(over.providers);
+        self.assistants.extend(over.assistants);
+    }
+
+    /// The layer of `ASSISTD_*` variables. What is wrong with one is a problem that names it.
+    pub fn from_environment(environment: &Environment, problems: &mut Vec<String>) -> Layer {
+        let text = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
+        Layer {
+            default_assistant: text("ASSISTD_ASSISTANT"),
+            default_provider: text("ASSISTD_PROVIDER"),
+            model: text("ASSISTD_MODEL"),
+            data_dir: text("ASSISTD_DATA_DIR").map(PathBuf::from),
+            max_input_bytes: parsed(environment, "ASSISTD_MAX_INPUT_BYTES", "a number of bytes", problems),
+            tool_timeout: parsed(environment, "ASSISTD_TOOL_TIMEOUT", "a number of seconds", problems),
+            fetch_weights: parsed(environment, "ASSISTD_FETCH_WEIGHTS", "`true` or `false`", problems),
+            ..Layer::default()
+        }
+    }
+}
+
+/// A file's settings. The error names file, line and what was expected.
+pub fn parse_toml(path: &Path, text: &str) -> Result<Layer, String> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
+        let line = before.matches('\n').count() + 1;
+        let message = error.message();
+        format!("{}:{line}: {}{}", path.display(), message, nearest(message))
+    })
+}
+
+/// The settings of `initialize`.
+pub fn from_json(settings: serde_json::Map<String, serde_json::Value>) -> Result<Layer, String> {
+    serde_path_to_error::deserialize(serde_json::Value::Object(settings)).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.into_inner().to_string();
+        let nearest = nearest(&message);
+        format!("`settings.{path}`: {message}{nearest}")
+    })
+}
+
+/// `; did you mean …?` for an unknown key, from the list of known ones that serde's message holds.
+fn nearest(message: &str) -> String {
+    let Some(rest) = message.strip_prefix("unknown field `") else {
+        return String::new();
+    };
+    let mut words = rest.split('`');
+    let unknown = words.next().unwrap_or_default();
+    let known = words.skip(1).step_by(2);
+    known
+        .map(|word| (strsim::damerau_levenshtein(unknown, word), word))
+        .min()
+        .filter(|(distance, word)| *distance <= word.len() / 2)
+        .map(|(_, word)| format!("; did you mean `{word}`?"))
+        .unwrap_or_default()
+}
+
+fn parsed<T: std::str::FromStr>(
+    environment: &Environment,
+    name: &str,
+    expected: &str,
+    problems: &mut Vec<String>,
+) -> Option<T> {
+    let text = environment.get(name).filter(|value| !value.is_empty())?;
+    let value = text.parse().ok();
+    if value.is_none() {
+        problems.push(format!(
+            "expected the environment variable `{name}` to be {expected}, found `{text}`"
+        ));
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_names_file_line_and_the_nearest_known_one() {
+        let text = "default_assistant = \"work\"\n\n[providers.local]\ndialect = \"chat\"\nbase_ulr = \"x\"\n";
+        let problem = parse_toml(Path::new("config.toml"), text).unwrap_err();
+        assert!(
+            problem.starts_with("config.toml:5: unknown field `base_ulr`"),
+            "{problem}"
+        );
+        assert!(problem.ends_with("did you mean `base_url`?"), "{problem}");
+    }
+
+    #[test]
+    fn a_wrong_value_says_what_was_expected() {
+        let text = "[providers.local]\ndialect = \"chatt\"\n";
+        let problem = parse_toml(Path::new("config.toml"), text).unwrap_err();
+        assert!(
+            problem.starts_with("config.toml:2: unknown variant `chatt`, expected one of `assistants`"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn initialize_takes_both_spellings() {
+        let settings = serde_json::json!({ "defaultAssistant": "a", "providers": { "p": { "dialect": "chat", "base_url": "u" } } });
+        let serde_json::Value::Object(settings) = settings else {
+            unreachable!()
+        };
+        let layer = from_json(settings).unwrap();
+        assert_eq!(layer.default_assistant.as_deref(), Some("a"));
+        assert_eq!(layer.providers["p"].base_url.as_deref(), Some("u"));
+    }
+
+    #[test]
+    fn a_later_layer_overrides_and_leaves_the_rest() {
+        let mut layer = Layer {
+            model: Some("a".into()),
+            tool_timeout: Some(1.0),
+            ..Layer::default()
+        };
+        layer.override_with(Layer {
+            model: Some("b".into()),
+            ..Layer::default()
+        });
+        assert_eq!((layer.model.as_deref(), layer.tool_timeout), (Some("b"), Some(1.0)));
+    }
+}

@@ -1,0 +1,190 @@
+//! The narrow waist: a request for an answer goes in, a stream of run events in our own words comes out.
+//!
+//! A provider knows HTTP (or a model) and its dialect; it knows nothing of JSON-RPC, of the client or of the store.
+//!
+//! The contract of [`Provider::answer`]:
+//! - The stream gives events in order and ends with exactly one [`Event::End`]. A stream that stops without one has
+//!   failed.
+//! - When [`Request::cancel`] fires, the stream gives no more text; it tells its upstream to stop, waits for that
+//!   within [`CANCEL_DEADLINE`], gives `End(End::Cancelled)` and stops. The run has gone on by then: somebody else
+//!   polls the rest. Dropping the stream closes the connection and does nothing more.
+//! - Nothing is spawned that outlives the stream, but for one worker thread that a model may have.
+//! - Retries happen inside, before the first [`Event`] that shows anything, each announced by [`Event::Retry`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::protocol::{
+    Annotation, AssistantEntry, Image, Options, PartKind, RateLimit, RunStep, StopReason, Tool, ToolOutput, Usage,
+};
+use crate::thread::Conversation;
+
+/// How long a cancelled stream may take to tell its upstream.
+pub const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
+
+/// An upstream set-up: one dialect at one base URL with one set of credentials.
+pub trait Provider: Send + Sync {
+    /// Resolves what a run needs before it may exist: credentials, a script, a model file. Called before every run,
+    /// so what was found is kept. An error here means that nothing is stored.
+    fn prepare(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The answer to this request. See the module's contract.
+    fn answer(&self, request: Request) -> BoxStream<'static, Event>;
+
+    /// The assistants that the upstream itself lists; empty where the dialect has none.
+    fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+/// What to answer, and how. One request is one round: after tool calls the run asks again with `rounds` longer by one.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The model's name at the upstream; the dialect's default where absent.
+    pub model: Option<String>,
+    /// The instructions, in full; nothing is added to them.
+    pub instructions: Option<String>,
+    /// The history and the new message.
+    pub conversation: Arc<Conversation>,
+    /// The tools that the model may call.
+    pub tools: Vec<Tool>,
+    /// Sampling and limits.
+    pub options: Options,
+    /// What this provider left on the thread with [`Event::Anchor`], in this run or an earlier one.
+    pub anchor: Option<Value>,
+    /// The rounds of this run so far, each ended by tool calls that have been answered.
+    pub rounds: Vec<Round>,
+    /// Fires when the run is cancelled.
+    pub cancel: CancellationToken,
+}
+
+/// One round of a run that ended in tool calls.
+#[derive(Debug, Clone)]
+pub struct Round {
+    /// The text that the model gave before the calls.
+    pub text: String,
+    /// What it called.
+    pub calls: Vec<ToolCall>,
+    /// What came back, one for each call.
+    pub outputs: Vec<ToolOutput>,
+}
+
+/// A tool that the model wants called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    /// The upstream's id of the call.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// The arguments as the model wrote them: JSON, if the model did well.
+    pub arguments: String,
+}
+
+/// What happens in a run, in our own words.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The upstream's own word for how far it is, in camelCase: `queued`, `inProgress`, `requiresAction`.
+    Status(String),
+    /// What this provider wants back with the next request of the same thread (the upstream's thread and run, how much
+    /// it has been told). Stored with the thread; the newest one counts.
+    Anchor(Value),
+    /// A message begins; text that follows belongs to it. `upstream_id` is the upstream's name for it.
+    MessageStarted {
+        /// The upstream's id, if it has one.
+        upstream_id: Option<String>,
+    },
+    /// A piece of text. `index` counts the parts of the message. Neighbouring pieces of one part may be joined.
+    /// Without a `MessageStarted` before it, it starts a message.
+    Delta {
+        /// Which content part of the message.
+        index: u32,
+        /// Text or refusal.
+        part: PartKind,
+        /// The piece.
+        text: String,
+    },
+    /// An annotation of a text part; offsets count code points.
+    Annotation {
+        /// Which content part of the message.
+        index: u32,
+        /// The annotation.
+        annotation: Annotation,
+    },
+    /// An image in the message; it comes whole.
+    Image {
+        /// Which content part of the message.
+        index: u32,
+        /// The image.
+        image: Image,
+    },
+    /// The message is over. What it holds is what the events before it said.
+    MessageDone,
+    /// A run step began, changed or ended: the whole step, as known by now.
+    Step(RunStep),
+    /// A piece of a tool call's arguments or code, as it is written.
+    ToolArguments {
+        /// The step's id.
+        step_id: String,
+        /// The call's id.
+        call_id: String,
+        /// The tool's name, where known.
+        name: Option<String>,
+        /// The piece.
+        text: String,
+    },
+    /// A piece of the model's reasoning; never part of the answer's text.
+    Reasoning {
+        /// The piece.
+        text: String,
+        /// Whether it is a summary made for people.
+        summary: bool,
+    },
+    /// Tokens used; the newest one counts, and counts for the round.
+    Usage(Usage),
+    /// The request failed in a way that may pass; it is sent again after the delay.
+    Retry {
+        /// 1 for the first repetition.
+        attempt: u32,
+        /// How long it waits first.
+        delay: Duration,
+        /// Why.
+        error: Error,
+    },
+    /// What the upstream says of its limits.
+    RateLimit(RateLimit),
+    /// The history did not fit; this many of the oldest messages were left out.
+    Truncated {
+        /// How many messages.
+        messages: u32,
+    },
+    /// Something that this build has no word for, passed on as it came.
+    Upstream {
+        /// The upstream's name for it.
+        name: String,
+        /// What it said.
+        data: Value,
+    },
+    /// The round is over. The last event of the stream.
+    End(End),
+}
+
+/// How a round ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// The answer is whole: `endTurn` or `refusal`.
+    Completed(StopReason),
+    /// The answer was cut: `maxTokens`, `contextFull`, `contentFilter`, `expired`.
+    Incomplete(StopReason),
+    /// The model wants these called and their outputs sent with the next round.
+    ToolCalls(Vec<ToolCall>),
+    /// The cancel token fired, or the upstream says that somebody cancelled it.
+    Cancelled,
+    /// It failed.
+    Failed(Error),
+}

@@ -1,0 +1,1 @@
+//! The tests of the whole, in one program. Each module says what it is about in its first line.
