@@ -2,7 +2,9 @@
 
 pub mod config;
 pub mod error;
+pub mod frame;
 pub mod protocol;
 pub mod provider;
+pub mod rpc;
 pub mod thread;
 pub mod transcript;

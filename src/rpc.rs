@@ -1,0 +1,440 @@
+//! JSON-RPC 2.0: one JSON text to messages, and answers, notifications and requests to JSON texts.
+//!
+//! No method is known here, and nothing waits. The envelope is read by hand: what a message is follows from which
+//! members it has, so a request with a bad id can never pass for a notification and leave its sender waiting.
+//! The quotations are from the JSON-RPC 2.0 specification.
+
+mod params;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use jsonrpsee::types::{ErrorObjectOwned, TwoPointZero};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Kind};
+
+pub use params::Params;
+
+/// The most entries of a batch.
+pub const MAX_BATCH: usize = 100;
+
+/// The longest id, in bytes of its JSON text.
+pub const MAX_ID: usize = 1024;
+
+/// A request's id: the JSON text of a string, a number or null, kept as it came and echoed byte for byte. Two ids are
+/// equal if they are written alike.
+#[derive(Clone)]
+pub struct Id(Arc<RawValue>);
+
+impl Id {
+    /// > An identifier established by the Client that MUST contain a String, Number, or NULL value if included.
+    fn new(raw: &RawValue) -> Result<Self, Error> {
+        let found = match params::type_of(raw.get()) {
+            "a string" | "a number" | "null" if raw.get().len() <= MAX_ID => return Ok(Id(raw.to_owned().into())),
+            "a string" | "a number" => format!("one of {} bytes", raw.get().len()),
+            other => other.to_owned(),
+        };
+        Err(invalid(format!(
+            "expected `id` to be a string, a number or null of at most {MAX_ID} bytes, found {found}"
+        )))
+    }
+
+    /// The id as it was written.
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The id as a value: for `params.id` of `$/cancelRequest`, which is compared by value, and for tokens.
+    pub fn as_value(&self) -> Value {
+        serde_json::from_str(self.get()).unwrap_or_default()
+    }
+
+    /// The id as a number, if it is one that [`request`] could have used.
+    pub fn as_u64(&self) -> Option<u64> {
+        self.get().parse().ok()
+    }
+}
+
+impl PartialEq for Id {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for Id {}
+
+impl Hash for Id {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.get().hash(state);
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.get())
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// What one JSON text holds.
+#[derive(Debug)]
+pub enum Message {
+    /// One message.
+    One(Incoming),
+    /// At least one entry. The responses to its requests and refusals go out as one array, when all are there.
+    Batch(Vec<Incoming>),
+    /// Neither: to be answered with id null.
+    Refused(Error),
+}
+
+/// One message from the client.
+#[derive(Debug)]
+pub enum Incoming {
+    /// To be answered exactly once, under its id.
+    Request {
+        /// Its id.
+        id: Id,
+        /// Its method, as yet unknown.
+        method: String,
+        /// Its parameters, as yet unread.
+        params: Params,
+    },
+    /// Never answered.
+    Notification {
+        /// Its method, as yet unknown.
+        method: String,
+        /// Its parameters, as yet unread.
+        params: Params,
+    },
+    /// The client's answer to a request of ours.
+    Response {
+        /// The id that we gave it; null if the client could not read our request.
+        id: Id,
+        /// The result, or the client's error.
+        outcome: Result<Params, ErrorObjectOwned>,
+    },
+    /// No JSON-RPC message: to be answered under its id, or null where it has none that can be echoed.
+    Refused {
+        /// Its id, if it has a good one.
+        id: Option<Id>,
+        /// What is wrong with it.
+        error: Error,
+    },
+}
+
+/// Reads one JSON text. Nothing of `params` but its extent is looked at.
+pub fn parse(text: &str) -> Message {
+    match text.trim_ascii_start().as_bytes().first() {
+        Some(b'{') => Message::One(incoming(text)),
+        Some(b'[') => batch(text),
+        _ => Message::Refused(invalid(format!(
+            "expected a message to be an object, or a list of them, found {}",
+            params::type_of(text)
+        ))),
+    }
+}
+
+/// > If the batch rpc call itself fails to be recognized as an valid JSON or as an Array with at least one value, the
+/// > response from the Server MUST be a single Response object.
+fn batch(text: &str) -> Message {
+    match serde_json::from_str::<Batch>(text) {
+        Ok(batch) if batch.len == 0 => Message::Refused(invalid("expected a batch to have an entry, found none")),
+        Ok(batch) if batch.len > MAX_BATCH => Message::Refused(invalid(format!(
+            "expected a batch to have at most {MAX_BATCH} entries, found {}",
+            batch.len
+        ))),
+        Ok(batch) => Message::Batch(batch.entries.iter().map(|entry| incoming(entry.get())).collect()),
+        Err(_) => Message::Refused(unreadable()),
+    }
+}
+
+fn incoming(text: &str) -> Incoming {
+    if params::type_of(text) != "an object" {
+        let found = params::type_of(text);
+        return Incoming::refused(None, format!("expected a message to be an object, found {found}"));
+    }
+    match serde_json::from_str::<Envelope>(text) {
+        Ok(envelope) => envelope.open(),
+        Err(_) => Incoming::Refused {
+            id: None,
+            error: unreadable(),
+        },
+    }
+}
+
+impl Incoming {
+    fn refused(id: Option<Id>, message: impl Into<String>) -> Self {
+        Incoming::Refused {
+            id,
+            error: invalid(message.into()),
+        }
+    }
+}
+
+/// The members of a message, each as it is written; an absent one is none, and null is not absent.
+#[derive(Default)]
+struct Envelope<'a> {
+    jsonrpc: Option<&'a RawValue>,
+    id: Option<&'a RawValue>,
+    method: Option<&'a RawValue>,
+    params: Option<&'a RawValue>,
+    result: Option<&'a RawValue>,
+    error: Option<&'a RawValue>,
+}
+
+impl Envelope<'_> {
+    /// > A Notification is a Request object without an "id" member.
+    ///
+    /// > If there was an error in detecting the id in the Request object (e.g. Parse error/Invalid Request), it MUST be
+    /// > Null.
+    fn open(self) -> Incoming {
+        let id = match self.id.map(Id::new).transpose() {
+            Ok(id) => id,
+            Err(error) => return Incoming::Refused { id: None, error },
+        };
+        let is_response = self.method.is_none() && (self.result.is_some() || self.error.is_some());
+        // A refusal under the id of a response could pass for the answer to a request of the client's own.
+        let echoed = id.clone().filter(|_| !is_response);
+        if !self
+            .jsonrpc
+            .is_some_and(|raw| serde_json::from_str::<TwoPointZero>(raw.get()).is_ok())
+        {
+            return Incoming::refused(echoed, "expected `jsonrpc` to be `\"2.0\"`");
+        }
+        let Some(method) = self.method else {
+            return match id {
+                Some(id) if is_response => Incoming::Response {
+                    id,
+                    outcome: self.outcome(),
+                },
+                _ if is_response => Incoming::refused(None, "expected a response to have an `id`, which is missing"),
+                _ => Incoming::refused(echoed, "expected `method`, which is missing"),
+            };
+        };
+        let Ok(method) = serde_json::from_str::<String>(method.get()) else {
+            let found = params::type_of(method.get());
+            return Incoming::refused(echoed, format!("expected `method` to be a string, found {found}"));
+        };
+        let params = Params::new("params", self.params);
+        match id {
+            Some(id) => Incoming::Request { id, method, params },
+            None => Incoming::Notification { method, params },
+        }
+    }
+
+    /// Clients that grew up with JSON-RPC 1.0 send both members, one of them null: an `error` that is null is none.
+    fn outcome(&self) -> Result<Params, ErrorObjectOwned> {
+        match self
+            .error
+            .filter(|error| error.get() != "null" || self.result.is_none())
+        {
+            Some(error) => Err(ClientError::read(error)),
+            None => Ok(Params::new("result", self.result)),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(field_identifier, rename_all = "lowercase")]
+        enum Member {
+            Jsonrpc,
+            Id,
+            Method,
+            Params,
+            Result,
+            Error,
+            #[serde(other)]
+            Other,
+        }
+
+        struct EnvelopeVisitor;
+
+        impl<'de> Visitor<'de> for EnvelopeVisitor {
+            type Value = Envelope<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
+                let mut envelope = Envelope::default();
+                while let Some(member) = map.next_key()? {
+                    let value: &'de RawValue = map.next_value()?;
+                    match member {
+                        Member::Jsonrpc => envelope.jsonrpc = Some(value),
+                        Member::Id => envelope.id = Some(value),
+                        Member::Method => envelope.method = Some(value),
+                        Member::Params => envelope.params = Some(value),
+                        Member::Result => envelope.result = Some(value),
+                        Member::Error => envelope.error = Some(value),
+                        Member::Other => {}
+                    }
+                }
+                Ok(envelope)
+            }
+        }
+
+        deserializer.deserialize_map(EnvelopeVisitor)
+    }
+}
+
+/// The entries of a batch as they are written: the first [`MAX_BATCH`], and how many there are.
+struct Batch<'a> {
+    entries: Vec<&'a RawValue>,
+    len: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BatchVisitor;
+
+        impl<'de> Visitor<'de> for BatchVisitor {
+            type Value = Batch<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Batch<'de>, A::Error> {
+                let mut entries = Vec::new();
+                while entries.len() < MAX_BATCH {
+                    match seq.next_element()? {
+                        Some(entry) => entries.push(entry),
+                        None => break,
+                    }
+                }
+                let mut len = entries.len();
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    len += 1;
+                }
+                Ok(Batch { entries, len })
+            }
+        }
+
+        deserializer.deserialize_seq(BatchVisitor)
+    }
+}
+
+/// The error of a client's response, as far as it has the members of one.
+#[derive(Default, Deserialize)]
+struct ClientError {
+    code: Option<Value>,
+    message: Option<Value>,
+    data: Option<Box<RawValue>>,
+}
+
+impl ClientError {
+    fn read(raw: &RawValue) -> ErrorObjectOwned {
+        let error: ClientError = serde_json::from_str(raw.get()).unwrap_or_default();
+        let code = error.code.and_then(|code| i32::try_from(code.as_i64()?).ok());
+        let message = match error.message {
+            Some(Value::String(message)) => message,
+            _ => "an error without a message".to_owned(),
+        };
+        ErrorObjectOwned::owned(code.unwrap_or(Kind::Internal.code()), message, error.data)
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Kind::InvalidRequest, message.into())
+}
+
+/// For a text that is no JSON: whoever reads the frames has checked, so this is not seen.
+fn unreadable() -> Error {
+    Error::new(Kind::ParseError, "expected one JSON text")
+}
+
+/// A response with a result.
+///
+/// > This member is REQUIRED. It MUST be the same as the value of the id member in the Request Object.
+pub fn respond(id: &Id, result: &impl Serialize) -> String {
+    #[derive(Serialize)]
+    struct Response<'a, T> {
+        jsonrpc: TwoPointZero,
+        id: &'a Id,
+        result: &'a T,
+    }
+    text(&Response {
+        jsonrpc: TwoPointZero,
+        id,
+        result,
+    })
+}
+
+/// A response whose result is JSON already.
+pub fn respond_raw(id: &Id, result: &RawValue) -> String {
+    respond(id, &result)
+}
+
+/// A response with an error, under id null where the request's could not be read.
+pub fn refuse(id: Option<&Id>, error: &Error) -> String {
+    #[derive(Serialize)]
+    struct Refusal<'a> {
+        jsonrpc: TwoPointZero,
+        id: Option<&'a Id>,
+        error: &'a Error,
+    }
+    text(&Refusal {
+        jsonrpc: TwoPointZero,
+        id,
+        error,
+    })
+}
+
+/// A notification.
+pub fn notify(method: &str, params: &impl Serialize) -> String {
+    #[derive(Serialize)]
+    struct Notification<'a, T> {
+        jsonrpc: TwoPointZero,
+        method: &'a str,
+        params: &'a T,
+    }
+    text(&Notification {
+        jsonrpc: TwoPointZero,
+        method,
+        params,
+    })
+}
+
+/// A request of ours.
+pub fn request(id: u64, method: &str, params: &impl Serialize) -> String {
+    #[derive(Serialize)]
+    struct Request<'a, T> {
+        jsonrpc: TwoPointZero,
+        id: u64,
+        method: &'a str,
+        params: &'a T,
+    }
+    text(&Request {
+        jsonrpc: TwoPointZero,
+        id,
+        method,
+        params,
+    })
+}
+
+/// The responses of a batch as one array.
+///
+/// > The Response objects being returned from a batch call MAY be returned in any order within the Array. […] The
+/// > server MUST NOT return an empty Array and should return nothing at all.
+pub fn respond_batch(responses: &[String]) -> Option<String> {
+    (!responses.is_empty()).then(|| format!("[{}]", responses.join(",")))
+}
+
+fn text(message: &impl Serialize) -> String {
+    serde_json::to_string(message).expect("what the wire says has string keys and serializers that cannot fail")
+}
