@@ -114,7 +114,7 @@ fn sentence(path: &Path, message: &str, params: &Value) -> String {
         );
     }
     if let Some((name, known)) = unknown(message, "unknown field `") {
-        return match place.path.as_str() {
+        return match place.parent_of(name) {
             "" => format!("unknown parameter `{}`{}", short(name), nearest(name, known)),
             path => format!("unknown member `{}` of `{path}`{}", short(name), nearest(name, known)),
         };
@@ -178,6 +178,12 @@ impl Place {
             "" => name.to_owned(),
             path => format!("{path}.{name}"),
         }
+    }
+
+    /// The path without this name at its end: an unknown member may be in it or not.
+    fn parent_of(&self, name: &str) -> &str {
+        let parent = self.path.strip_suffix(short(name)).unwrap_or(&self.path);
+        parent.strip_suffix('.').unwrap_or(parent)
     }
 
     /// A value of a part that is told by its `type` is read from a copy, so what was found may lie deeper than the path
