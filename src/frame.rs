@@ -4,6 +4,7 @@
 //! is deaf to what follows: whatever arrives, the next good frame is found. What is held in memory is one frame of at
 //! most `max_input` bytes; larger ones are skipped as they arrive.
 
+mod header;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -12,7 +13,7 @@ use std::borrow::Cow;
 use std::io;
 
 use bytes::{Buf, BytesMut};
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 use tokio_util::codec::Decoder;
 
 use crate::config::Framing;
@@ -20,12 +21,6 @@ use crate::error::{Error, Kind};
 
 /// The longest header block that is read, in bytes.
 const MAX_HEADER: usize = 8 * 1024;
-
-/// The header that a lost reader looks for.
-const CONTENT_LENGTH: &[u8] = b"content-length:";
-
-/// The longest line that can be such a header, white space included.
-const MAX_LENGTH_LINE: usize = 128;
 
 const COUNTS_BYTES: &str = "`Content-Length` counts the bytes of the body in UTF-8, not its characters";
 const ONE_PER_LINE: &str = "one JSON text per line: use `jq -c`";
@@ -228,7 +223,7 @@ impl Frames {
     /// be answered as a broken one: nobody may wait in silence because of a shell's greeting.
     fn start(&mut self, src: &mut BytesMut, ended: bool) -> Step {
         skip_white_space(src);
-        let token = src.iter().take_while(|byte| is_token(**byte)).count();
+        let token = src.iter().take_while(|byte| header::is_token(**byte)).count();
         match src.get(token) {
             Some(b':') if token > 0 => self.headers(),
             None if src.is_empty() || (!ended && token <= MAX_HEADER) => Step::Wait,
@@ -306,7 +301,7 @@ impl Frames {
                 None => self.unreadable(src, "none in the header block"),
             };
         }
-        match header_length(line) {
+        match header::length(line) {
             Ok(found) if found.is_none() || length.is_none() || found == length => {
                 src.advance(end + 1);
                 self.go(State::Header {
@@ -378,16 +373,9 @@ impl Frames {
     }
 
     fn lost(&mut self, src: &mut BytesMut) -> Step {
-        match find_length_line(src) {
-            Found::At(start) => {
-                src.advance(start);
-                self.go(HEADER)
-            }
-            Found::MaybeFrom(start) => {
-                src.advance(start);
-                Step::Wait
-            }
-        }
+        let (start, is_header) = header::find_length(src);
+        src.advance(start);
+        if is_header { self.go(HEADER) } else { Step::Wait }
     }
 }
 
@@ -407,83 +395,7 @@ impl Decoder for Frames {
     }
 }
 
-/// The length that a header line gives, none if it is another header, or what is wrong with it.
-fn header_length(line: &[u8]) -> Result<Option<u64>, &'static str> {
-    let colon = memchr(b':', line).ok_or("a line without a colon")?;
-    let (name, value) = (line[..colon].trim_ascii_end(), line[colon + 1..].trim_ascii());
-    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-        return Err("a line that is no header");
-    }
-    if !name.eq_ignore_ascii_case(b"content-length") {
-        let junk = name
-            .len()
-            .checked_sub(CONTENT_LENGTH.len())
-            .map(|last| name.split_at(last + 1));
-        return match junk {
-            // Junk without a line break, and a header directly behind it.
-            Some((junk, header)) if header.eq_ignore_ascii_case(b"content-length") && !junk.ends_with(b"-") => {
-                Err("a line that is no header")
-            }
-            _ => Ok(None),
-        };
-    }
-    let digits = std::str::from_utf8(value)
-        .ok()
-        .filter(|_| value.iter().all(u8::is_ascii_digit));
-    let length = digits.and_then(|digits| digits.parse().ok());
-    length.map(Some).ok_or("a length that is no number of bytes")
-}
-
-/// Where the next header may be.
-enum Found {
-    /// It begins here.
-    At(usize),
-    /// It may begin here or later, and more bytes are needed to tell; none begins earlier.
-    MaybeFrom(usize),
-}
-
-/// Looks for `Content-Length:`, a number and a line break, anywhere in a line. No JSON string can hold all three as
-/// they are, so the text of a message is not taken for a header.
-fn find_length_line(src: &[u8]) -> Found {
-    let mut from = 0;
-    while let Some(at) = memchr2(b'c', b'C', &src[from..]).map(|at| from + at) {
-        match is_length_line(&src[at..]) {
-            Some(true) => return Found::At(at),
-            Some(false) => from = at + 1,
-            None => return Found::MaybeFrom(at),
-        }
-    }
-    Found::MaybeFrom(src.len())
-}
-
-/// Whether these bytes begin with a length header; none if they end too early to tell.
-fn is_length_line(bytes: &[u8]) -> Option<bool> {
-    let name = bytes.len().min(CONTENT_LENGTH.len());
-    if !bytes[..name].eq_ignore_ascii_case(&CONTENT_LENGTH[..name]) {
-        return Some(false);
-    }
-    let value = &bytes[name..];
-    match memchr(b'\n', &value[..value.len().min(MAX_LENGTH_LINE)]) {
-        Some(end) => {
-            let digits = value[..end].trim_ascii();
-            Some(!digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
-        }
-        None if value.len() >= MAX_LENGTH_LINE => Some(false),
-        None => {
-            let may_be = value
-                .iter()
-                .all(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace());
-            if may_be { None } else { Some(false) }
-        }
-    }
-}
-
 fn skip_white_space(src: &mut BytesMut) {
     let blank = src.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     src.advance(blank);
-}
-
-/// Whether a header's name may hold this byte: RFC 9110's `tchar`.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
