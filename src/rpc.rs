@@ -6,6 +6,7 @@
 
 mod envelope;
 mod params;
+
 #[cfg(test)]
 mod tests;
 
@@ -13,8 +14,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use jsonrpsee::types::{ErrorObjectOwned, TwoPointZero};
-use serde::Serialize;
+use jsonrpsee::types::TwoPointZero;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -56,11 +57,6 @@ impl Id {
     /// The id as a value: for `params.id` of `$/cancelRequest`, which is compared by value, and for tokens.
     pub fn as_value(&self) -> Value {
         serde_json::from_str(self.get()).unwrap_or_default()
-    }
-
-    /// The id as a number, if it is one that [`request`] could have used.
-    pub fn as_u64(&self) -> Option<u64> {
-        self.get().parse().ok()
     }
 }
 
@@ -124,8 +120,8 @@ pub enum Incoming {
     Response {
         /// The id that we gave it; null if the client could not read our request.
         id: Id,
-        /// The result, or the client's error.
-        outcome: Result<Params, ErrorObjectOwned>,
+        /// The result, or the client's error object, whatever it is.
+        outcome: Result<Params, Value>,
     },
     /// No JSON-RPC message: to be answered under its id, or null where it has none that can be echoed.
     Refused {
@@ -211,9 +207,9 @@ pub fn respond(id: &Id, result: &impl Serialize) -> String {
     })
 }
 
-/// A response whose result is JSON already.
-pub fn respond_raw(id: &Id, result: &RawValue) -> String {
-    respond(id, &result)
+/// A response whose result is JSON text already, on one line.
+pub fn respond_raw(id: &Id, result: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.get())
 }
 
 /// A response with an error, under id null where the request's could not be read.
@@ -263,12 +259,15 @@ pub fn request(id: u64, method: &str, params: &impl Serialize) -> String {
     })
 }
 
-/// The responses of a batch as one array.
-///
-/// > The Response objects being returned from a batch call MAY be returned in any order within the Array. […] The
-/// > server MUST NOT return an empty Array and should return nothing at all.
-pub fn respond_batch(responses: &[String]) -> Option<String> {
-    (!responses.is_empty()).then(|| format!("[{}]", responses.join(",")))
+/// The id of a response of ours, for putting another in its place.
+pub fn response_id(response: &str) -> Option<Id> {
+    #[derive(Deserialize)]
+    struct Response<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+    }
+    let response: Response = serde_json::from_str(response).ok()?;
+    Id::new(response.id).ok()
 }
 
 fn text(message: &impl Serialize) -> String {

@@ -4,15 +4,13 @@
 
 use std::fmt;
 
-use jsonrpsee::types::{ErrorObjectOwned, TwoPointZero};
+use jsonrpsee::types::TwoPointZero;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{Id, Incoming, MAX_BATCH, Params, params};
-use crate::error::Kind;
-
 /// The members of a message, each as it is written; an absent one is none, and null is not absent.
 #[derive(Default)]
 pub(super) struct Envelope<'a> {
@@ -62,12 +60,12 @@ impl Envelope<'_> {
     }
 
     /// Clients that grew up with JSON-RPC 1.0 send both members, one of them null: an `error` that is null is none.
-    fn outcome(&self) -> Result<Params, ErrorObjectOwned> {
+    fn outcome(&self) -> Result<Params, Value> {
         match self
             .error
             .filter(|error| error.get() != "null" || self.result.is_none())
         {
-            Some(error) => Err(ClientError::read(error)),
+            Some(error) => Err(serde_json::from_str(error.get()).unwrap_or_default()),
             None => Ok(Params::new("result", self.result)),
         }
     }
@@ -157,25 +155,5 @@ impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
         }
 
         deserializer.deserialize_seq(BatchVisitor)
-    }
-}
-
-/// The error of a client's response, as far as it has the members of one.
-#[derive(Default, Deserialize)]
-struct ClientError {
-    code: Option<Value>,
-    message: Option<Value>,
-    data: Option<Box<RawValue>>,
-}
-
-impl ClientError {
-    fn read(raw: &RawValue) -> ErrorObjectOwned {
-        let error: ClientError = serde_json::from_str(raw.get()).unwrap_or_default();
-        let code = error.code.and_then(|code| i32::try_from(code.as_i64()?).ok());
-        let message = match error.message {
-            Some(Value::String(message)) => message,
-            _ => "an error without a message".to_owned(),
-        };
-        ErrorObjectOwned::owned(code.unwrap_or(Kind::Internal.code()), message, error.data)
     }
 }

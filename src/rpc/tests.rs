@@ -27,7 +27,7 @@ fn entry(incoming: &Incoming) -> String {
         Incoming::Response {
             id,
             outcome: Err(error),
-        } => format!("error {id:?} {} {}", error.code(), error.message()),
+        } => format!("error {id:?} {error}"),
         Incoming::Refused { id: Some(id), error } => format!("refused {id:?} {}", error.code),
         Incoming::Refused { id: None, error } => format!("refused null {}", error.code),
     }
@@ -139,10 +139,6 @@ fn ids_compare_as_written_and_by_value() {
     assert_ne!(id("1"), id("\"1\""));
     assert_ne!(id("\"a\""), id("\"\\u0061\""));
     assert_eq!(id("\"a\"").as_value(), id("\"\\u0061\"").as_value());
-    assert_eq!(
-        (id("1073741824").as_u64(), id("-1").as_u64()),
-        (Some(1_073_741_824), None)
-    );
 }
 
 #[test]
@@ -169,23 +165,17 @@ fn the_kind_follows_from_the_members() {
         (r#"{"jsonrpc":"2.0","id":1,"result":{},"error":null}"#, "result 1 {}"),
         (
             r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"no"},"result":null}"#,
-            "error 1 -1 no",
+            r#"error 1 {"code":-1,"message":"no"}"#,
         ),
-        (
-            r#"{"jsonrpc":"2.0","id":1,"error":null}"#,
-            "error 1 -32603 an error without a message",
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":1,"error":"no"}"#,
-            "error 1 -32603 an error without a message",
-        ),
+        (r#"{"jsonrpc":"2.0","id":1,"error":null}"#, "error 1 null"),
+        (r#"{"jsonrpc":"2.0","id":1,"error":"no"}"#, r#"error 1 "no""#),
         (
             r#"{"jsonrpc":"2.0","id":1,"error":{"code":1.5,"message":"no","more":[]}}"#,
-            "error 1 -32603 no",
+            r#"error 1 {"code":1.5,"message":"no","more":[]}"#,
         ),
         (
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}"#,
-            "error null -32700 no",
+            r#"error null {"code":-32700,"message":"no"}"#,
         ),
         (r#"{"id":1,"result":{}}"#, "refused null -32600"),
         (r#"{"jsonrpc":"2.0","result":{}}"#, "refused null -32600"),
@@ -421,8 +411,8 @@ fn what_is_sent_is_json_rpc() {
         format!(r#"{{"jsonrpc":"2.0","id":"a","error":{{"code":-32601,"message":"unknown method `m`",{data}}}}}"#)
     );
     assert!(refuse(None, &error).starts_with(r#"{"jsonrpc":"2.0","id":null,"error":"#));
-    let raw = RawValue::from_string("[1, 2]".into()).unwrap();
-    assert_eq!(respond_raw(&id, &raw), r#"{"jsonrpc":"2.0","id":"a","result":[1, 2]}"#);
+    assert_eq!(respond_raw(&id, "[1]"), r#"{"jsonrpc":"2.0","id":"a","result":[1]}"#);
+    assert_eq!(response_id(&respond_raw(&id, "[1]")), Some(id.clone()));
     assert_eq!(respond(&id, &()), r#"{"jsonrpc":"2.0","id":"a","result":null}"#);
     assert_eq!(
         notify("assistant/delta", &json!({"text": "\n"})),
@@ -432,8 +422,6 @@ fn what_is_sent_is_json_rpc() {
         request(1_073_741_824, "tool/call", &json!({})),
         r#"{"jsonrpc":"2.0","id":1073741824,"method":"tool/call","params":{}}"#
     );
-    assert_eq!(respond_batch(&["1".into(), "2".into()]).as_deref(), Some("[1,2]"));
-    assert_eq!(respond_batch(&[]), None);
     // Another library's types read it, where its ids can.
     let refusal = refuse(Some(&id), &error);
     let response: jsonrpsee::types::Response<Value> = serde_json::from_str(&refusal).unwrap();
