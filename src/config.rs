@@ -18,7 +18,7 @@ use crate::error::{Error, Kind};
 use crate::protocol::{Options, Tool, Truncation};
 
 pub use choice::{Choice, EMBEDDED_INSTRUCTIONS};
-pub use layer::{Layer, parse_toml};
+pub use layer::{Layer, parse_json, parse_toml};
 
 /// The environment, as it was when the program started.
 pub type Environment = BTreeMap<String, String>;
