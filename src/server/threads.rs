@@ -101,7 +101,6 @@ impl Server {
                     .await?;
             }
         });
-        Ok(())
     }
 
     /// `thread/update`
