@@ -4,5 +4,6 @@ pub mod config;
 pub mod error;
 pub mod protocol;
 pub mod provider;
+pub mod store;
 pub mod thread;
 pub mod transcript;
