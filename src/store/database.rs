@@ -4,6 +4,7 @@
 //! instead of failing. It knows nothing of threads and runs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -31,7 +32,7 @@ const PRAGMAS: &str = "
 /// tidies up.
 pub struct Database {
     connection: Connection,
-    folder: Option<Folder>,
+    folder: Option<Arc<Folder>>,
     path: Option<PathBuf>,
     journal: Option<Journal>,
 }
@@ -44,10 +45,10 @@ impl Database {
             Place::Folder(path) => {
                 let folder = Folder::open(path)?;
                 let path = folder.database();
-                (Some(folder), Some(path))
+                (Some(Arc::new(folder)), Some(path))
             }
         };
-        match connect(folder.as_ref(), path.as_deref()) {
+        match connect(folder.as_deref(), path.as_deref()) {
             Ok(connection) => Ok(Database {
                 connection,
                 folder,
@@ -59,8 +60,8 @@ impl Database {
     }
 
     /// Where it is; none in memory.
-    pub fn folder(&self) -> Option<&Folder> {
-        self.folder.as_ref()
+    pub fn folder(&self) -> Option<Arc<Folder>> {
+        self.folder.clone()
     }
 
     /// The name of this process in the database: that of its journal. None before its first run.
@@ -92,7 +93,13 @@ impl Database {
 
     /// Writes in turn: all of it or, on any failure or panic, nothing.
     pub fn write<T>(&mut self, change: impl FnOnce(&Transaction) -> Result<T, Failure>) -> Result<T, Failure> {
-        let _turn = self.folder.as_ref().map(Folder::turn).transpose()?;
+        let folder = self.folder.clone();
+        let _turn = folder.as_deref().map(Folder::turn).transpose()?;
+        self.write_in_turn(change)
+    }
+
+    /// Writes like [`Database::write`], for a caller whose turn it is.
+    pub fn write_in_turn<T>(&mut self, change: impl FnOnce(&Transaction) -> Result<T, Failure>) -> Result<T, Failure> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -113,7 +120,7 @@ impl Database {
             tracing::warn!(%error, "the journal was left behind; it will be recovered");
         }
         // The last process that closes the database writes its log back, which is a write like any other.
-        let turn = self.folder.as_ref().map(Folder::turn);
+        let turn = self.folder.as_deref().map(Folder::turn);
         if let Err((_, error)) = self.connection.close() {
             tracing::warn!(%error, "the database was not closed cleanly");
         }

@@ -2,7 +2,7 @@
 //!
 //! A run keeps the end that was journaled. One without an end was `interrupted`, unless it waited for tools to be
 //! called: then its end is `toolCalls`, since that is what is left to be done. Recovering twice, or in two processes at
-//! once, is harmless: the dead process's journal is held locked meanwhile, and a run that has ended is passed over.
+//! once, is harmless: they take turns, and a run that has ended is passed over.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,11 +14,27 @@ use serde::de::IgnoredAny;
 
 use super::database::Database;
 use super::failure::Failure;
+use super::folder::Folder;
 use super::journal::{ENDING, Found, HEADER, UNFINISHED, find};
 use super::record::{Body, Record, Records};
-use super::{now, runs};
+use super::{Place, now, runs};
 use crate::protocol::{RunStatus, RunStep, StopReason, ToolCallEntry};
 use crate::transcript::{Entry, RunEnd, Transcript};
+
+/// Whether a dead process left a journal. Looks without opening the database, and makes nothing.
+pub fn is_needed(place: &Place) -> bool {
+    match place {
+        Place::Folder(path) if path.is_dir() => Folder::open(path).is_ok_and(|folder| has_dead(&folder)),
+        _ => false,
+    }
+}
+
+fn has_dead(folder: &Folder) -> bool {
+    // A look takes the lock of a dead journal for a moment, which in our turn nobody else mistakes for life.
+    let Ok(_turn) = folder.turn() else { return false };
+    let names = folder.names(ENDING).unwrap_or_default();
+    names.iter().any(|name| !matches!(find(folder, name), Ok(Found::Alive)))
+}
 
 /// Recovers what every dead process left. What cannot be recovered stays where it is, for the next start: it is no
 /// reason to refuse the service.
@@ -39,9 +55,10 @@ pub fn recover(database: &mut Database, owner: &str) -> Result<bool, Failure> {
     let Some(folder) = database.folder() else {
         return Ok(false);
     };
-    let path = folder.join(owner);
-    // The file is kept open, and so locked, until it is deleted.
-    let (left, _lock) = match find(folder, owner)? {
+    // In turn from the first look to the deletion: whoever finds the run in the way meanwhile waits, and then finds it
+    // ended.
+    let _turn = folder.turn()?;
+    let (left, _lock) = match find(&folder, owner)? {
         Found::Alive => return Ok(false),
         Found::Gone => (Left::nothing(), None),
         Found::Dead(mut file) => match Left::read(&mut file)? {
@@ -52,8 +69,8 @@ pub fn recover(database: &mut Database, owner: &str) -> Result<bool, Failure> {
             }
         },
     };
-    database.write(|tx| end_runs(tx, owner, &left))?;
-    match fs::remove_file(path) {
+    database.write_in_turn(|tx| end_runs(tx, owner, &left))?;
+    match fs::remove_file(folder.join(owner)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(true),
     }
@@ -65,7 +82,7 @@ fn find_owners(database: &mut Database) -> Result<Vec<String>, Failure> {
         return Ok(Vec::new());
     };
     {
-        // In turn, nobody is making a journal: what is unfinished stays so.
+        // In our turn nobody else is making a journal: what is unfinished stays so.
         let _turn = folder.turn()?;
         for name in folder.names(UNFINISHED)? {
             fs::remove_file(folder.join(&name))?;
