@@ -21,23 +21,23 @@
 //! - Only the store knows SQL; only a provider's dialect knows its upstream; none of them knows JSON-RPC.
 //! - The environment, the files of settings and the descriptors are read by the command line and handed in.
 
-pub mod config;
-mod descriptor;
-pub mod error;
-pub mod frame;
-mod ids;
-mod outbox;
-pub mod protocol;
-pub mod provider;
-pub mod rpc;
-mod run;
 mod server;
-pub mod stdio;
-pub mod store;
-pub mod thread;
-pub mod transcript;
-mod watch;
 mod wire_log;
+pub mod stdio;
+mod run;
+pub mod store;
+pub mod provider;
+mod outbox;
+mod watch;
+mod descriptor;
+pub mod transcript;
+pub mod thread;
+mod ids;
+pub mod rpc;
+pub mod frame;
+pub mod protocol;
+pub mod config;
+pub mod error;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;

@@ -126,7 +126,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Starts the store's thread, which opens the database. Returns at once.
+    /// Starts the store's thread. Returns at once; the thread opens the database for the first call, or at once where a
+    /// daemon finds that a dead process left a journal.
     pub fn open(place: Place, role: Role) -> Store {
         let path = match &place {
             Place::Folder(path) => Some(folder::Folder::database_in(path).into()),

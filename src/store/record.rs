@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_cleared_batch_is_empty() {
         let mut batch = sample();
-        assert!(batch.len() > 0 && !batch.is_empty());
+        assert_ne!(batch.len(), 0);
         batch.clear();
         assert!(batch.is_empty());
     }

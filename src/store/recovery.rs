@@ -14,11 +14,27 @@ use serde::de::IgnoredAny;
 
 use super::database::Database;
 use super::failure::Failure;
+use super::folder::Folder;
 use super::journal::{ENDING, Found, HEADER, UNFINISHED, find};
 use super::record::{Body, Record, Records};
-use super::{now, runs};
+use super::{Place, now, runs};
 use crate::protocol::{RunStatus, RunStep, StopReason, ToolCallEntry};
 use crate::transcript::{Entry, RunEnd, Transcript};
+
+/// Whether a dead process left a journal. Looks without opening the database, and makes nothing.
+pub fn is_needed(place: &Place) -> bool {
+    match place {
+        Place::Folder(path) if path.is_dir() => Folder::open(path).is_ok_and(|folder| has_dead(&folder)),
+        _ => false,
+    }
+}
+
+fn has_dead(folder: &Folder) -> bool {
+    // A look takes the lock of a dead journal for a moment, which in our turn nobody else mistakes for life.
+    let Ok(_turn) = folder.turn() else { return false };
+    let names = folder.names(ENDING).unwrap_or_default();
+    names.iter().any(|name| !matches!(find(folder, name), Ok(Found::Alive)))
+}
 
 /// Recovers what every dead process left. What cannot be recovered stays where it is, for the next start: it is no
 /// reason to refuse the service.

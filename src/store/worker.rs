@@ -1,7 +1,8 @@
 //! The store's own thread: it owns the database and takes one command after the other.
 //!
 //! The order in which commands are given is the order in which they take effect. A command that panics is that
-//! command's error; the thread goes on.
+//! command's error; the thread goes on. The database is opened for the first command, since SQLite is a good part of
+//! what an idle process weighs; or at once where a daemon finds that a dead process left something.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,7 +44,7 @@ enum Command {
 pub struct Worker(mpsc::Sender<Command>);
 
 impl Worker {
-    /// Starts the thread, which opens the database first.
+    /// Starts the thread.
     pub fn start(place: Place, role: Role) -> Worker {
         let (sender, receiver) = mpsc::channel();
         let started = std::thread::Builder::new()
@@ -84,22 +85,19 @@ impl Worker {
 }
 
 fn serve(place: &Place, role: Role, commands: &mpsc::Receiver<Command>) {
-    let opened = catch_unwind(AssertUnwindSafe(|| open(place, role)));
-    let mut database = opened.unwrap_or_else(|_| Err(panicked()));
-    if let Err(error) = &database {
-        tracing::error!(%error, "the store could not be opened");
-    }
+    let is_urgent = role == Role::Daemon && recovery::is_needed(place);
+    let mut database = is_urgent.then(|| open(place, role));
     let mut closing = None;
     while let Ok(command) = commands.recv() {
         match command {
-            Command::Work(job) => job(&mut database),
+            Command::Work(job) => job(database.get_or_insert_with(|| open(place, role))),
             Command::Close(reply) => {
                 closing = Some(reply);
                 break;
             }
         }
     }
-    if let Ok(database) = database {
+    if let Some(Ok(database)) = database {
         database.close();
     }
     if let Some(reply) = closing {
@@ -108,11 +106,18 @@ fn serve(place: &Place, role: Role, commands: &mpsc::Receiver<Command>) {
 }
 
 fn open(place: &Place, role: Role) -> Result<Database, Error> {
-    let mut database = Database::open(place)?;
-    if role == Role::Daemon {
-        recovery::recover_all(&mut database);
+    let opened = catch_unwind(|| {
+        let mut database = Database::open(place)?;
+        if role == Role::Daemon {
+            recovery::recover_all(&mut database);
+        }
+        Ok(database)
+    });
+    let opened = opened.unwrap_or_else(|_| Err(panicked()));
+    if let Err(error) = &opened {
+        tracing::error!(%error, "the store could not be opened");
     }
-    Ok(database)
+    opened
 }
 
 fn carry_out<T>(database: &mut Database, work: impl FnOnce(&mut Database) -> Result<T, Failure>) -> Result<T, Error> {

@@ -1,1 +1,3 @@
 //! The tests of the whole, in one program. Each module says what it is about in its first line.
+
+mod store;
