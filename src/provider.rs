@@ -12,6 +12,8 @@
 //! - Retries happen inside, before the first [`Event`] that shows anything, each announced by [`Event::Retry`].
 
 pub mod scripted;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 
 use std::sync::Arc;
 use std::time::Duration;
