@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{AssistantSettings, Environment, ProviderSettings};
@@ -76,13 +77,22 @@ impl Layer {
     }
 }
 
-/// A file's settings. The error names file, line and what was expected.
-pub fn parse_toml(path: &Path, text: &str) -> Result<Layer, String> {
+/// A file's settings, or another table of ours. The error names file, line and what was expected.
+pub fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| {
         let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
         let line = before.matches('\n').count() + 1;
         let message = error.message();
         format!("{}:{line}: {}{}", path.display(), message, nearest(message))
+    })
+}
+
+/// The same from JSON.
+pub fn parse_json<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| {
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let message = error.to_string().replace(&place, "");
+        format!("{}:{}: {}{}", path.display(), error.line(), message, nearest(&message))
     })
 }
 
@@ -135,7 +145,7 @@ mod tests {
     #[test]
     fn an_unknown_key_names_file_line_and_the_nearest_known_one() {
         let text = "default_assistant = \"work\"\n\n[providers.local]\ndialect = \"chat\"\nbase_ulr = \"x\"\n";
-        let problem = parse_toml(Path::new("config.toml"), text).unwrap_err();
+        let problem = parse_toml::<Layer>(Path::new("config.toml"), text).unwrap_err();
         assert!(
             problem.starts_with("config.toml:5: unknown field `base_ulr`"),
             "{problem}"
@@ -146,7 +156,7 @@ mod tests {
     #[test]
     fn a_wrong_value_says_what_was_expected() {
         let text = "[providers.local]\ndialect = \"chatt\"\n";
-        let problem = parse_toml(Path::new("config.toml"), text).unwrap_err();
+        let problem = parse_toml::<Layer>(Path::new("config.toml"), text).unwrap_err();
         assert!(
             problem.starts_with("config.toml:2: unknown variant `chatt`, expected one of `assistants`"),
             "{problem}"

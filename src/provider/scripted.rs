@@ -1,0 +1,145 @@
+//! The `scripted` dialect: plays answers from a file, for people who test their plugin, offline and the same each time.
+//!
+//! `docs/script.md` describes the file for authors. It knows no upstream. Time passes only where the script says so.
+
+mod play;
+mod script;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_stream::stream;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use self::play::{Act, Scene};
+use self::script::Script;
+use super::{End, Event, Provider, Request};
+use crate::error::{Error, Kind};
+use crate::protocol::{PartKind, StopReason};
+
+/// A script as a provider. The file is read again before every run, so its author edits it while assistd goes on.
+#[derive(Debug)]
+pub struct Scripted {
+    name: String,
+    path: PathBuf,
+    /// The newest script that was read, with its text, so that an unchanged file is not parsed again.
+    script: Mutex<Option<(String, Arc<Script>)>>,
+}
+
+impl Scripted {
+    /// A provider of this name that plays the file at `path`: TOML or JSON, by its extension.
+    pub fn new(name: &str, path: PathBuf) -> Scripted {
+        Scripted {
+            name: name.to_owned(),
+            path,
+            script: Mutex::new(None),
+        }
+    }
+
+    /// The script as the file has it now.
+    fn read(&self) -> Result<(), Error> {
+        let text = std::fs::read_to_string(&self.path)
+            .map_err(|error| format!("failed to read the script `{}`: {error}", self.path.display()))
+            .map_err(|problem| self.invalid(problem))?;
+        let mut kept = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.as_ref().is_some_and(|(known, _)| *known == text) {
+            return Ok(());
+        }
+        let script = Script::parse(&self.path, &text).map_err(|problem| self.invalid(problem))?;
+        *kept = Some((text, Arc::new(script)));
+        Ok(())
+    }
+
+    fn invalid(&self, problem: String) -> Error {
+        Error::new(Kind::ConfigInvalid, problem)
+            .with_provider(&self.name)
+            .with_hint("docs/script.md describes scripts; the file is read again before every run")
+    }
+
+    fn kept(&self) -> Option<Arc<Script>> {
+        let kept = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().map(|(_, script)| script.clone())
+    }
+}
+
+impl Provider for Scripted {
+    fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { self.read() })
+    }
+
+    fn answer(&self, request: Request) -> BoxStream<'static, Event> {
+        let script = self.kept();
+        let provider = self.name.clone();
+        let Some(script) = script else {
+            let error = Error::new(Kind::Internal, "the script was not read before the run").with_provider(provider);
+            return futures::stream::iter([Event::End(End::Failed(error))]).boxed();
+        };
+        let cancel = request.cancel.clone();
+        perform(Scene::new(provider, request).acts(&script), cancel).boxed()
+    }
+}
+
+/// Does one act after the other. The token is looked at before each of them and during every wait.
+fn perform(
+    acts: impl Iterator<Item = Act> + Send + 'static,
+    cancel: CancellationToken,
+) -> impl futures::Stream<Item = Event> + Send + 'static {
+    stream! {
+        let mut is_open = false;
+        let mut has_refused = false;
+        for act in acts {
+            // A script without waits is always ready: the other runs of this thread get their turn here.
+            tokio::task::consume_budget().await;
+            if cancel.is_cancelled() {
+                yield Event::End(End::Cancelled);
+                return;
+            }
+            match act {
+                Act::Give(event) => {
+                    has_refused |= matches!(event, Event::Delta { part: PartKind::Refusal, .. });
+                    match event {
+                        Event::Delta { .. } | Event::Image { .. } => is_open = true,
+                        Event::MessageDone => is_open = false,
+                        _ => {}
+                    }
+                    yield event;
+                }
+                Act::Wait(delay) => pause(delay, &cancel).await,
+                Act::Stall => cancel.cancelled().await,
+                Act::Drop => return,
+                Act::Panic(message) => panic!("{message}"),
+                Act::End(end) => {
+                    // Only a whole message is done; a cut one takes the status of its run.
+                    if is_open && matches!(end, End::Completed(_) | End::ToolCalls(_)) {
+                        yield Event::MessageDone;
+                    }
+                    yield Event::End(end);
+                    return;
+                }
+            }
+        }
+        if cancel.is_cancelled() {
+            yield Event::End(End::Cancelled);
+            return;
+        }
+        if is_open {
+            yield Event::MessageDone;
+        }
+        let reason = if has_refused { StopReason::Refusal } else { StopReason::EndTurn };
+        yield Event::End(End::Completed(reason));
+    }
+}
+
+async fn pause(delay: Duration, cancel: &CancellationToken) {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => {}
+        () = tokio::time::sleep(delay) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
