@@ -56,6 +56,27 @@ impl Names {
         filled
     }
 
+    /// Puts `<any>` or `<next1>` where a member's name says that its value differs from run to run.
+    pub fn generalize(&mut self, heard: &mut Value) {
+        match heard {
+            Value::Object(members) => {
+                for (key, value) in members {
+                    if ANY.contains(&key.as_str()) {
+                        *value = "<any>".into();
+                    } else if key == "next" {
+                        let name = format!("<next{}>", self.values.len() + 1);
+                        let cursor = std::mem::replace(value, name.clone().into());
+                        self.values.insert(name, cursor);
+                    } else {
+                        self.generalize(value);
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.generalize(item)),
+            _ => {}
+        }
+    }
+
     /// How a message differs from what was expected, path by path. Placeholders are bound by the way.
     pub fn differences(&mut self, expected: &Value, heard: &Value) -> Vec<String> {
         let mut differences = Vec::new();
@@ -133,25 +154,5 @@ pub fn keep_placeholders(old: &Value, heard: &Value) -> Value {
             .map(|(index, value)| keep_placeholders(old.get(index).unwrap_or(&Value::Null), value))
             .collect(),
         _ => heard.clone(),
-    }
-}
-
-/// `<any>` and `<next1>` where a member's name says that its value differs from run to run.
-pub fn generalize(heard: &mut Value, pages: &mut usize) {
-    match heard {
-        Value::Object(members) => {
-            for (key, value) in members {
-                if ANY.contains(&key.as_str()) {
-                    *value = "<any>".into();
-                } else if key == "next" {
-                    *pages += 1;
-                    *value = format!("<next{pages}>").into();
-                } else {
-                    generalize(value, pages);
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| generalize(item, pages)),
-        _ => {}
     }
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexS
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::compare::{self, Names};
+use super::compare::Names;
 use super::file::{Step, Transcript};
 
 /// How long the daemon may take for anything. Nothing in a transcript takes any time, so this only ends a failure.
@@ -51,7 +51,6 @@ pub fn record(transcript: &Transcript, framing: Framing) -> Vec<(usize, Vec<Valu
     run(async {
         let mut player = Player::start(transcript, framing);
         let mut heard = vec![(0, Vec::new())];
-        let mut pages = 0;
         let mut lines = transcript.lines.iter().peekable();
         while let Some(line) = lines.next() {
             if matches!(line.step, Step::Send(_) | Step::Bytes(_) | Step::EndOfInput) {
@@ -60,14 +59,14 @@ pub fn record(transcript: &Transcript, framing: Framing) -> Vec<(usize, Vec<Valu
                 let next = lines.peek().map(|line| &line.step);
                 // Lines that stand together are sent together.
                 if !matches!(next, Some(Step::Send(_) | Step::Bytes(_) | Step::EndOfInput)) {
-                    player.hear_until_quiet(&mut block, &mut pages).await;
+                    player.hear_until_quiet(&mut block).await;
                 }
                 heard.push((line.number, block));
             }
         }
         player.to_daemon = None;
         if let Some((_, block)) = heard.last_mut() {
-            player.hear_until_quiet(block, &mut pages).await;
+            player.hear_until_quiet(block).await;
         }
         heard
     })
@@ -181,14 +180,13 @@ impl Player {
         }
     }
 
-    async fn hear_until_quiet(&mut self, block: &mut Vec<Value>, pages: &mut usize) {
+    async fn hear_until_quiet(&mut self, block: &mut Vec<Value>) {
         while let Ok(Ok(Some(mut message))) = timeout(QUIET, self.hear()).await {
-            compare::generalize(&mut message, pages);
+            self.names.generalize(&mut message);
             if !block.last_mut().is_some_and(|last| join(last, &message)) {
                 block.push(message);
             }
         }
-        // Placeholders are bound here, so that later lines can send what they stand for.
     }
 
     /// The next message, with names for ids and without its `seq`, which must have grown. None at the end.
@@ -266,10 +264,10 @@ fn invalid(expected: &str, found: &str) -> std::io::Error {
 }
 
 /// The members by which a delta belongs to its neighbour.
-fn stem(message: &Value) -> Option<Vec<&Value>> {
+fn stem(message: &Value) -> Option<[Option<&Value>; 5]> {
     let is_delta = message.get("method").is_some_and(|method| method == "assistant/delta");
     let params = message.get("params").filter(|_| is_delta)?;
-    ["runId", "messageId", "index", "part", "token"].into_iter().map(|member| params.get(member)).collect()
+    Some(["runId", "messageId", "index", "part", "token"].map(|member| params.get(member)))
 }
 
 fn text_of(delta: &Value) -> &str {
