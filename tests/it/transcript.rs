@@ -46,22 +46,35 @@ transcripts! {
     busy_interrupt
     busy_queue
     cancel
+    cancel_at_once
+    end_of_input
     events
+    events_chosen
+    exit
     failures
     ids
     initialize
+    initialize_empty
+    initialize_late
+    initialize_refused
+    initialize_small
     notification
-    numbers
     omitted
     params
     reading
     send
     settings
+    settings_wrong
     shutdown
+    side_by_side
     specification
+    status
+    thread_deleted
     threads
     tools
     tools_deferred
+    tools_rounds
+    tools_timeout
     tools_unanswered
     unknown
 }

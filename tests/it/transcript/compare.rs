@@ -12,7 +12,14 @@ const ID_LENGTH: usize = 32;
 
 /// Members whose values differ from run to run, and nobody cares.
 const ANY: [&str; 8] = [
-    "createdAt", "updatedAt", "endedAt", "uptimeMs", "residentBytes", "processId", "version", "database",
+    "createdAt",
+    "updatedAt",
+    "endedAt",
+    "uptimeMs",
+    "residentBytes",
+    "processId",
+    "version",
+    "database",
 ];
 
 /// The names of what was seen so far.
@@ -35,7 +42,8 @@ impl Names {
             named.push_str(&rest[..at]);
             if !self.ids.contains_key(id) {
                 self.counts[kind] += 1;
-                self.ids.insert(id.to_owned(), format!("<{}{}>", KINDS[kind].1, self.counts[kind]));
+                self.ids
+                    .insert(id.to_owned(), format!("<{}{}>", KINDS[kind].1, self.counts[kind]));
             }
             named.push_str(&self.ids[id]);
             rest = &rest[at + id.len()..];
@@ -146,7 +154,12 @@ pub fn keep_placeholders(old: &Value, heard: &Value) -> Value {
         (Value::String(name), _) if is_placeholder(name) => old.clone(),
         (Value::Object(old), Value::Object(heard)) => heard
             .iter()
-            .map(|(key, value)| (key.clone(), keep_placeholders(old.get(key).unwrap_or(&Value::Null), value)))
+            .map(|(key, value)| {
+                (
+                    key.clone(),
+                    keep_placeholders(old.get(key).unwrap_or(&Value::Null), value),
+                )
+            })
             .collect(),
         (Value::Array(old), Value::Array(heard)) => heard
             .iter()

@@ -62,7 +62,9 @@ impl Transcript {
         };
         for (index, text) in text.lines().enumerate() {
             let number = index + 1;
-            let step = transcript.step(text).unwrap_or_else(|problem| panic!("{}:{number}: {problem}", path.display()));
+            let step = transcript
+                .step(text)
+                .unwrap_or_else(|problem| panic!("{}:{number}: {problem}", path.display()));
             transcript.lines.push(Line {
                 number,
                 text: text.to_owned(),
@@ -78,7 +80,11 @@ impl Transcript {
             "" | "#" => {}
             "framing:" if rest == "lines" => self.framing = Some(Framing::Lines),
             "framing:" if rest == "headers" => self.framing = Some(Framing::Headers),
-            "exit:" => self.exit = rest.parse().map_err(|_| format!("expected an exit code, found `{rest}`"))?,
+            "exit:" => {
+                self.exit = rest
+                    .parse()
+                    .map_err(|_| format!("expected an exit code, found `{rest}`"))?
+            }
             "script:" => self.script = Some(rest.to_owned()),
             "settings:" => self.settings += &format!("{rest}\n"),
             "~~>" => self.provider += &format!("{rest}\n"),
@@ -93,7 +99,11 @@ impl Transcript {
                     Step::ExpectAnyOrder(expected)
                 });
             }
-            _ => return Err(format!("expected a line to begin with `-->`, `<--` or another mark, found `{mark}`")),
+            _ => {
+                return Err(format!(
+                    "expected a line to begin with `-->`, `<--` or another mark, found `{mark}`"
+                ));
+            }
         }
         Ok(Step::Nothing)
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use assistd::config::{Framing, Layer, Settings, parse_toml};
 use assistd::Signals;
+use assistd::config::{Framing, Layer, Settings, parse_toml};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::task::JoinHandle;
@@ -54,7 +54,10 @@ pub fn record(transcript: &Transcript, framing: Framing) -> Vec<(usize, Vec<Valu
         let mut lines = transcript.lines.iter().peekable();
         while let Some(line) = lines.next() {
             if matches!(line.step, Step::Send(_) | Step::Bytes(_) | Step::EndOfInput) {
-                player.send(&line.step).await.unwrap_or_else(|failure| panic!("{failure}"));
+                player
+                    .send(&line.step)
+                    .await
+                    .unwrap_or_else(|failure| panic!("{failure}"));
                 let mut block = Vec::new();
                 let next = lines.peek().map(|line| &line.step);
                 // Lines that stand together are sent together.
@@ -74,7 +77,10 @@ pub fn record(transcript: &Transcript, framing: Framing) -> Vec<(usize, Vec<Valu
 
 fn run<T>(task: impl Future<Output = T>) -> T {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().build_local(Default::default()).expect("the system gives what a runtime needs");
+    let runtime = builder
+        .enable_all()
+        .build_local(Default::default())
+        .expect("the system gives what a runtime needs");
     let result = runtime.block_on(task);
     runtime.shutdown_background();
     result
@@ -98,9 +104,8 @@ impl Player {
         let (to_daemon, input) = tokio::io::duplex(64 * 1024);
         let (output, from_daemon) = tokio::io::duplex(64 * 1024);
         let settings = settings(transcript, folder.path());
-        let daemon = tokio::task::spawn_local(async move {
-            assistd::serve(input, output, settings, Signals::default()).await
-        });
+        let daemon =
+            tokio::task::spawn_local(async move { assistd::serve(input, output, settings, Signals::default()).await });
         Player {
             framing,
             to_daemon: Some(to_daemon),
@@ -123,16 +128,22 @@ impl Player {
         };
         let to_daemon = self.to_daemon.as_mut().ok_or("the input has ended before this line")?;
         let sent = timeout(PATIENCE, to_daemon.write_all(&bytes)).await;
-        sent.map_err(|_| "the daemon does not read")?.map_err(|error| format!("the daemon is gone: {error}"))
+        sent.map_err(|_| "the daemon does not read")?
+            .map_err(|error| format!("the daemon is gone: {error}"))
     }
 
     /// The next message must be this one. A delta may come in pieces.
     async fn expect(&mut self, expected: &Value) -> Result<(), String> {
-        let mut heard = self.hear().await?.ok_or_else(|| format!("expected {expected}\nheard the end of the output"))?;
+        let mut heard = self
+            .hear()
+            .await?
+            .ok_or_else(|| format!("expected {expected}\nheard the end of the output"))?;
         while is_piece_of(&heard, expected) {
             let more = self.hear().await?.ok_or("heard the end of the output inside a delta")?;
             if !join(&mut heard, &more) {
-                return Err(format!("expected the rest of {expected}\nheard {heard}\nand then {more}"));
+                return Err(format!(
+                    "expected the rest of {expected}\nheard {heard}\nand then {more}"
+                ));
             }
         }
         let differences = self.names.differences(expected, &heard);
@@ -146,7 +157,10 @@ impl Player {
     async fn expect_all(&mut self, mut group: Vec<&Value>) -> Result<(), String> {
         let mut pieces: Vec<Value> = Vec::new();
         while !group.is_empty() {
-            let heard = self.hear().await?.ok_or("heard the end of the output before all of these")?;
+            let heard = self
+                .hear()
+                .await?
+                .ok_or("heard the end of the output before all of these")?;
             let known = pieces.iter_mut().position(|piece| join(piece, &heard));
             let heard = known.map_or(heard, |known| pieces.swap_remove(known));
             let fitting = group.iter().position(|expected| {
@@ -160,7 +174,11 @@ impl Player {
             match fitting {
                 Some(fitting) => drop(group.remove(fitting)),
                 None if group.iter().any(|expected| is_piece_of(&heard, expected)) => pieces.push(heard),
-                None => return Err(format!("heard {heard}\nwhich is none of these that are left: {group:?}")),
+                None => {
+                    return Err(format!(
+                        "heard {heard}\nwhich is none of these that are left: {group:?}"
+                    ));
+                }
             }
         }
         Ok(())
@@ -172,7 +190,9 @@ impl Player {
         if let Some(unread) = self.hear().await? {
             return Err(format!("a message was left unread: {unread}"));
         }
-        let code = timeout(PATIENCE, self.daemon).await.map_err(|_| "the daemon does not leave")?;
+        let code = timeout(PATIENCE, self.daemon)
+            .await
+            .map_err(|_| "the daemon does not leave")?;
         match code {
             Ok(code) if code == exit => Ok(()),
             Ok(code) => Err(format!("expected exit code {exit}, found {code}")),
@@ -192,7 +212,9 @@ impl Player {
     /// The next message, with names for ids and without its `seq`, which must have grown. None at the end.
     async fn hear(&mut self) -> Result<Option<Value>, String> {
         let read = timeout(PATIENCE, read(self.framing, &mut self.from_daemon)).await;
-        let text = read.map_err(|_| "nothing was heard for 10 s")?.map_err(|error| error.to_string())?;
+        let text = read
+            .map_err(|_| "nothing was heard for 10 s")?
+            .map_err(|error| error.to_string())?;
         let Some(text) = text else {
             return Ok(None);
         };
@@ -202,7 +224,9 @@ impl Player {
             && let Some(seq) = params.remove("seq")
         {
             let run = params.get("runId").map(Value::to_string).unwrap_or_default();
-            let seq = seq.as_u64().ok_or_else(|| format!("expected `seq` to be a number in {text}"))?;
+            let seq = seq
+                .as_u64()
+                .ok_or_else(|| format!("expected `seq` to be a number in {text}"))?;
             let before = self.seqs.insert(run, seq);
             if before.is_some_and(|before| before >= seq) {
                 return Err(format!("expected `seq` to grow from {before:?} in {text}"));
@@ -245,10 +269,14 @@ async fn read(framing: Framing, from: &mut BufReader<DuplexStream>) -> std::io::
         return Ok(None);
     }
     let Framing::Headers = framing else {
-        let text = line.strip_suffix('\n').ok_or_else(|| invalid("expected a line feed", &line))?;
+        let text = line
+            .strip_suffix('\n')
+            .ok_or_else(|| invalid("expected a line feed", &line))?;
         return Ok(Some(text.to_owned()));
     };
-    let length = line.strip_prefix("Content-Length: ").and_then(|line| line.strip_suffix("\r\n")?.parse().ok());
+    let length = line
+        .strip_prefix("Content-Length: ")
+        .and_then(|line| line.strip_suffix("\r\n")?.parse().ok());
     let mut body = vec![0; length.ok_or_else(|| invalid("expected `Content-Length: <bytes>`", &line))?];
     line.clear();
     from.read_line(&mut line).await?;
@@ -256,7 +284,9 @@ async fn read(framing: Framing, from: &mut BufReader<DuplexStream>) -> std::io::
         return Err(invalid("expected a blank line", &line));
     }
     from.read_exact(&mut body).await?;
-    String::from_utf8(body).map(Some).map_err(|_| invalid("expected UTF-8", ""))
+    String::from_utf8(body)
+        .map(Some)
+        .map_err(|_| invalid("expected UTF-8", ""))
 }
 
 fn invalid(expected: &str, found: &str) -> std::io::Error {
