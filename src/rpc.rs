@@ -50,19 +50,19 @@ impl Id {
     }
 
     /// The id as it was written.
-    pub fn get(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         self.0.get()
     }
 
     /// The id as a value: for `params.id` of `$/cancelRequest`, which is compared by value, and for tokens.
     pub fn as_value(&self) -> Value {
-        serde_json::from_str(self.get()).unwrap_or_default()
+        serde_json::from_str(self.as_str()).unwrap_or_default()
     }
 }
 
 impl PartialEq for Id {
     fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
+        self.as_str() == other.as_str()
     }
 }
 
@@ -70,13 +70,13 @@ impl Eq for Id {}
 
 impl Hash for Id {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.get().hash(state);
+        self.as_str().hash(state);
     }
 }
 
 impl fmt::Debug for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.get())
+        f.write_str(self.as_str())
     }
 }
 
@@ -209,7 +209,7 @@ pub fn respond(id: &Id, result: &impl Serialize) -> String {
 
 /// A response whose result is JSON text already, on one line.
 pub fn respond_raw(id: &Id, result: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.get())
+    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.as_str())
 }
 
 /// A response with an error, under id null where the request's could not be read.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::config::{Choice, Dialect, Settings};
 use crate::error::{Error, Kind};
 use crate::provider::Provider;
+#[cfg(feature = "embedded")]
+use crate::provider::embedded::Embedded;
 use crate::provider::scripted::Scripted;
 
 /// Providers by name and upstream assistant.
@@ -38,6 +40,19 @@ impl Providers {
                     format!("provider `{name}` names no `script`"),
                 )),
             },
+            #[cfg(feature = "embedded")]
+            Dialect::Embedded => Ok(Arc::new(Embedded::new(
+                name,
+                provider,
+                settings.cache_dir.clone(),
+                settings.may_fetch_weights(),
+            ))),
+            #[cfg(not(feature = "embedded"))]
+            Dialect::Embedded => Err(Error::new(
+                Kind::ConfigInvalid,
+                "this assistd was built without the embedded model, and no other provider is set",
+            )
+            .with_hint("set a provider in config.toml, or build with the feature `embedded`")),
             dialect => Err(Error::new(
                 Kind::ConfigInvalid,
                 format!(
