@@ -11,6 +11,11 @@
 //! - Nothing is spawned that outlives the stream, but for one worker thread that a model may have.
 //! - Retries happen inside, before the first [`Event`] that shows anything, each announced by [`Event::Retry`].
 
+pub mod assistants;
+pub mod credentials;
+pub mod http;
+pub mod sse;
+
 use std::sync::Arc;
 use std::time::Duration;
 
