@@ -11,6 +11,8 @@
 //! - Nothing is spawned that outlives the stream, but for one worker thread that a model may have.
 //! - Retries happen inside, before the first [`Event`] that shows anything, each announced by [`Event::Retry`].
 
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod scripted;
 
 use std::sync::Arc;
