@@ -1,5 +1,6 @@
 //! assistd: a streaming AI assistant for any editor, script or program, over JSON-RPC on stdin and stdout.
 
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod protocol;
