@@ -40,8 +40,19 @@ pub struct Settings {
     pub wire_log: Option<PathBuf>,
     /// Whether the command may fetch the embedded model's weights itself (the console may).
     pub may_fetch: bool,
+    /// Whether this process looks after what dead ones left behind.
+    pub role: Role,
     /// What is wrong, in sentences.
     pub problems: Vec<String>,
+}
+
+/// What a process is to the database that it shares with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It stays: it looks after what dead processes left behind.
+    Daemon,
+    /// It is gone after one command.
+    OneShot,
 }
 
 /// How messages are told apart on a byte stream.
@@ -71,6 +82,14 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The dialects that this build speaks.
+    pub const BUILT: &[Dialect] = &[
+        Dialect::Assistants,
+        #[cfg(feature = "embedded")]
+        Dialect::Embedded,
+        Dialect::Scripted,
+    ];
+
     /// As the settings write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -206,6 +225,7 @@ impl Settings {
             framing: None,
             wire_log: None,
             may_fetch: false,
+            role: Role::Daemon,
             problems: Vec::new(),
         }
     }
@@ -231,6 +251,20 @@ impl Settings {
     /// Whether the daemon may fetch the embedded model's weights.
     pub fn may_fetch_weights(&self) -> bool {
         self.may_fetch || self.layer.fetch_weights.unwrap_or(false)
+    }
+
+    /// Every key that the settings and the well-known variables lead to, for blanking them.
+    pub fn known_keys(&self) -> Vec<String> {
+        let named = self
+            .layer
+            .providers
+            .values()
+            .filter_map(|provider| provider.api_key_env.as_deref());
+        let names = named.chain(["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"]);
+        let keys = names
+            .filter_map(|name| self.environment.get(name))
+            .map(|key| key.trim().to_owned());
+        keys.filter(|key| !key.is_empty()).collect()
     }
 
     /// The key that this provider's settings lead to, if they name a variable. A variable that is named but not set is

@@ -12,7 +12,7 @@ use super::failure::{self, EXIT_CODES};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::settings::Named;
-use crate::config::Settings;
+use crate::config::{Role, Settings};
 
 /// The question, and how it is asked.
 #[derive(Debug, Args)]
@@ -36,7 +36,8 @@ Examples:
   assistd ask --json Hi < /dev/null | jq -r 'select(.method == \"assistant/delta\").params.text'";
 
 /// Asks, prints, and gives the exit code.
-pub fn run(args: AskArgs, named: Named, settings: Settings) -> ExitCode {
+pub fn run(args: AskArgs, named: Named, mut settings: Settings) -> ExitCode {
+    settings.role = Role::OneShot;
     let question = match question(&args.question) {
         Ok(question) => question,
         Err(problem) => return failure::usage(&problem),

@@ -62,7 +62,10 @@ mod weights {
     use crate::provider::embedded::weights::{self, MODEL_NAME, Progress, Stage};
 
     pub fn needs_weights(choice: &Choice) -> bool {
-        let is_default = choice.model.as_deref().is_none_or(|model| model.eq_ignore_ascii_case(MODEL_NAME));
+        let is_default = choice
+            .model
+            .as_deref()
+            .is_none_or(|model| model.eq_ignore_ascii_case(MODEL_NAME));
         choice.provider_settings.dialect == Dialect::Embedded && is_default
     }
 

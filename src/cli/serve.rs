@@ -1,12 +1,15 @@
 //! `assistd serve`: the daemon on stdin and stdout, which is also what assistd does without a subcommand.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
 use super::failure;
+use super::interrupt::Interrupt;
+use crate::Signals;
 use crate::config::{self, Settings};
+use crate::stdio::{Stdin, Stdout};
 
 /// How the daemon talks.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
@@ -51,5 +54,33 @@ pub fn run(args: &ServeArgs, mut settings: Settings) -> ExitCode {
     if !args.stdio && std::io::stdin().is_terminal() {
         failure::complain("speaking JSON-RPC on stdin and stdout; for a conversation type `assistd chat`");
     }
-    crate::stdio::serve(settings)
+    super::block_on(async {
+        match serve(settings).await {
+            Ok(code) => code,
+            Err(error) => {
+                failure::complain(&format!("failed to use stdin and stdout: {error}"));
+                1
+            }
+        }
+    })
+}
+
+async fn serve(settings: Settings) -> io::Result<u8> {
+    let input = Stdin::open()?;
+    let output = Stdout::open()?;
+    let signals = Signals::default();
+    let closed = output.closed()?;
+    let mut interrupt = Interrupt::listen()?;
+    // Both tasks end with the runtime: they only wait.
+    let client_gone = signals.client_gone.clone();
+    tokio::task::spawn_local(async move {
+        closed.await;
+        client_gone.cancel();
+    });
+    let terminate = signals.terminate.clone();
+    tokio::task::spawn_local(async move {
+        interrupt.next().await;
+        terminate.cancel();
+    });
+    Ok(crate::serve(input, output, settings, signals).await)
 }

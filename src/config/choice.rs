@@ -136,6 +136,17 @@ impl Settings {
         entries
     }
 
+    /// One choice for each provider whose upstream lists assistants of its own.
+    pub fn upstream_choices(&self) -> Vec<Choice> {
+        let names: Vec<String> = self.providers().into_iter().map(|entry| entry.name).collect();
+        let choices = names
+            .iter()
+            .filter_map(|name| self.bare_provider(name, "it is in the settings").ok());
+        choices
+            .filter(|choice| choice.provider_settings.dialect == Dialect::Assistants)
+            .collect()
+    }
+
     fn assistant(&self, name: &str, reason: &str) -> Result<Choice, Error> {
         if let Some(assistant) = self.layer.assistants.get(name) {
             return self.with_provider(name, assistant, format!("the assistant `{name}` has it, and {reason}"));

@@ -410,3 +410,13 @@ pub struct CompletedParams {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub omitted: Option<Vec<String>>,
 }
+
+impl Token {
+    /// As JSON, for comparing.
+    pub fn to_value(&self) -> Value {
+        match self {
+            Token::Text(text) => Value::from(text.as_str()),
+            Token::Number(number) => Value::Number(number.clone()),
+        }
+    }
+}

@@ -173,6 +173,25 @@ impl EventType {
         EventType::Upstream,
     ];
 
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            EventType::Status => "status",
+            EventType::Step => "step",
+            EventType::ToolArguments => "toolArguments",
+            EventType::Reasoning => "reasoning",
+            EventType::Annotation => "annotation",
+            EventType::Image => "image",
+            EventType::Message => "message",
+            EventType::Usage => "usage",
+            EventType::Retry => "retry",
+            EventType::RateLimit => "rateLimit",
+            EventType::Truncated => "truncated",
+            EventType::Storage => "storage",
+            EventType::Upstream => "upstream",
+        }
+    }
+
     /// Those that a client gets if it does not choose.
     pub const DEFAULT: [EventType; 7] = [
         EventType::Status,

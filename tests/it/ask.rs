@@ -17,7 +17,10 @@ fn script(steps: &str) -> Home {
 fn only_the_answer_goes_to_stdout_and_nothing_to_stderr() {
     let home = script(r#"{ reasoning = "hm" }, { text = "Hello ", split = "chars" }, { text = "there" }"#);
     let output = home.run(&["ask", "hi"], "");
-    assert_eq!((stdout(&output), stderr(&output)), ("Hello there\n".into(), String::new()));
+    assert_eq!(
+        (stdout(&output), stderr(&output)),
+        ("Hello there\n".into(), String::new())
+    );
     assert_eq!(output.status.code(), Some(0));
     // A line that is ended is not ended twice.
     let output = script(r#"{ text = "Hello\n" }"#).run(&["ask", "hi"], "");
@@ -27,12 +30,18 @@ fn only_the_answer_goes_to_stdout_and_nothing_to_stderr() {
 #[test]
 fn standard_input_is_added_to_the_question_after_an_empty_line() {
     let home = script(r#"{ text = "<{text}>" }"#);
-    assert_eq!(stdout(&home.run(&["ask", "what", "is this?"], "a\nb\n")), "<what is this?\n\na\nb>\n");
+    assert_eq!(
+        stdout(&home.run(&["ask", "what", "is this?"], "a\nb\n")),
+        "<what is this?\n\na\nb>\n"
+    );
     assert_eq!(stdout(&home.run(&["ask", "what?"], "")), "<what?>\n");
     assert_eq!(stdout(&home.run(&["ask"], "only this\n")), "<only this>\n");
     let output = home.run(&["ask"], "\n");
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(stderr(&output), "assistd: expected a question, as an argument or on standard input\n");
+    assert_eq!(
+        stderr(&output),
+        "assistd: expected a question, as an argument or on standard input\n"
+    );
 }
 
 #[test]
@@ -58,9 +67,15 @@ fn the_exit_code_tells_the_kind_of_end() {
         let output = script(&steps).run(&["ask", "x"], "");
         assert_eq!(output.status.code(), Some(code), "{steps}: {}", stderr(&output));
         let complaints = stderr(&output);
-        assert_eq!(complaints.is_empty(), !steps.contains("error") && !steps.contains("drop") && !steps.contains("panic"));
+        assert_eq!(
+            complaints.is_empty(),
+            !steps.contains("error") && !steps.contains("drop") && !steps.contains("panic")
+        );
         assert!(complaints.lines().count() <= 1, "one sentence: {complaints}");
-        assert!(!steps.contains("error") || complaints.starts_with("assistd: it failed"), "{complaints}");
+        assert!(
+            !steps.contains("error") || complaints.starts_with("assistd: it failed"),
+            "{complaints}"
+        );
     }
 }
 
@@ -78,17 +93,32 @@ fn json_prints_the_notifications_and_the_response_as_lines() {
     let output = home.run(&["ask", "--json", "x"], "");
     let text = stdout(&output);
     let messages: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let methods: Vec<&str> = messages.iter().map(|message| message["method"].as_str().unwrap_or("response")).collect();
+    let methods: Vec<&str> = messages
+        .iter()
+        .map(|message| message["method"].as_str().unwrap_or("response"))
+        .collect();
     assert_eq!(methods.first(), Some(&"assistant/started"), "{text}");
-    assert_eq!(methods[methods.len() - 2..], ["assistant/completed", "response"], "{text}");
+    assert_eq!(
+        methods[methods.len() - 2..],
+        ["assistant/completed", "response"],
+        "{text}"
+    );
     let texts = messages.iter().filter(|message| message["method"] == "assistant/delta");
-    let joined: String = texts.map(|message| message["params"]["text"].as_str().unwrap()).collect();
+    let joined: String = texts
+        .map(|message| message["params"]["text"].as_str().unwrap())
+        .collect();
     assert_eq!(joined, "a bc");
-    assert!(messages.iter().any(|message| message["params"]["type"] == "reasoning"), "{text}");
+    assert!(
+        messages.iter().any(|message| message["params"]["type"] == "reasoning"),
+        "{text}"
+    );
     assert_eq!(messages.last().unwrap()["result"]["text"], "a bc");
     let output = script(r#"{ error = { kind = "network" } }"#).run(&["ask", "--json", "x"], "");
     let last: Value = serde_json::from_str(stdout(&output).lines().last().unwrap()).unwrap();
-    assert_eq!((&last["error"]["data"]["kind"], output.status.code()), (&"network".into(), Some(4)));
+    assert_eq!(
+        (&last["error"]["data"]["kind"], output.status.code()),
+        (&"network".into(), Some(4))
+    );
 }
 
 #[test]
@@ -103,7 +133,10 @@ fn ctrl_c_stops_the_answer_and_its_text_is_kept() {
         assert_eq!(output.status.code(), Some(code));
         assert_eq!((stdout(&output), stderr(&output)), ("\n".into(), String::new()));
         let said = |role: &str, status: &str, text: &str| (role.to_owned(), status.to_owned(), text.to_owned());
-        let kept = [said("user", "completed", "tell me"), said("assistant", "cancelled", "half an answer")];
+        let kept = [
+            said("user", "completed", "tell me"),
+            said("assistant", "cancelled", "half an answer"),
+        ];
         assert_eq!(home.last_thread(), kept);
     }
 }
@@ -143,7 +176,11 @@ fn a_thread_goes_on_and_one_that_is_not_there_is_an_error() {
     assert_eq!(stdout(&home.run(&["ask", "--thread", thread, "b"], "")), "3\n");
     let output = home.run(&["ask", "--thread", "nowhere", "b"], "");
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).starts_with("assistd: no thread `nowhere`"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("assistd: no thread `nowhere`"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -153,12 +190,19 @@ fn wrong_settings_stop_it_with_file_and_line() {
     let output = home.run(&["ask", "x"], "");
     assert_eq!(output.status.code(), Some(2));
     let complaint = stderr(&output);
-    assert!(complaint.contains("config.toml:5: unknown field `base_ulr`"), "{complaint}");
+    assert!(
+        complaint.contains("config.toml:5: unknown field `base_ulr`"),
+        "{complaint}"
+    );
     assert!(complaint.ends_with("did you mean `base_url`?\n"), "{complaint}");
     let home = Home::with_script("[[answers]]\nsteps = [\n{ text = 5 },\n]\n");
     let output = home.run(&["ask", "x"], "");
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("script.toml:3: invalid type: integer `5`"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("script.toml:3: invalid type: integer `5`"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -169,20 +213,32 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     );
     let ask = |args: &[&str], model: Option<&str>| {
         let mut command = home.command(&[&["ask", "x"], args].concat());
-        command.envs(model.map(|model| ("ASSISTD_MODEL", model))).stdin(std::process::Stdio::null());
+        command
+            .envs(model.map(|model| ("ASSISTD_MODEL", model)))
+            .stdin(std::process::Stdio::null());
         stdout(&command.output().unwrap())
     };
-    assert_eq!(ask(&[], None), "muse Rhyme.\n", "the only assistant of the settings is meant");
+    assert_eq!(
+        ask(&[], None),
+        "muse Rhyme.\n",
+        "the only assistant of the settings is meant"
+    );
     assert_eq!(ask(&["--provider", "embedded"], None), "file \n");
     assert_eq!(ask(&["--provider", "embedded"], Some("variable")), "variable \n");
-    assert_eq!(ask(&["--assistant", "poet", "--model", "flag"], Some("variable")), "flag Rhyme.\n");
+    assert_eq!(
+        ask(&["--assistant", "poet", "--model", "flag"], Some("variable")),
+        "flag Rhyme.\n"
+    );
 }
 
 #[test]
 fn ephemeral_keeps_nothing() {
     let home = script(r#"{ text = "a" }"#);
     home.run(&["ask", "--ephemeral", "x"], "");
-    assert_eq!(home.request("thread/list", serde_json::json!({}))["threads"], serde_json::json!([]));
+    assert_eq!(
+        home.request("thread/list", serde_json::json!({}))["threads"],
+        serde_json::json!([])
+    );
 }
 
 #[test]
@@ -205,7 +261,10 @@ fn every_shell_gets_its_completions() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = stdout(&home.run(&["completions", shell], ""));
         for word in ["assistd", "chat", "--script"] {
-            assert!(script.contains(word.trim_start_matches('-')), "{shell} does not complete {word}");
+            assert!(
+                script.contains(word.trim_start_matches('-')),
+                "{shell} does not complete {word}"
+            );
         }
     }
     let output = home.run(&["completions", "teletype"], "");

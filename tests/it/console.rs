@@ -21,7 +21,11 @@ answers = [
 fn chat(home: &Home, args: &[&str], input: &str) -> Output {
     let output = home.run(&[&["chat"], args].concat(), input);
     for bytes in [&output.stdout, &output.stderr] {
-        assert!(!bytes.contains(&0x1b), "an escape code: {}", String::from_utf8_lossy(bytes));
+        assert!(
+            !bytes.contains(&0x1b),
+            "an escape code: {}",
+            String::from_utf8_lossy(bytes)
+        );
     }
     output
 }
@@ -31,7 +35,11 @@ fn prompts_and_answers_look_as_in_the_original_sample() {
     let home = Home::with_script(SCRIPT);
     for ending in ["\n", "exit\n", "", "  exit \n"] {
         let output = chat(&home, &[], &format!("hello\r\nand now?\n{ending}"));
-        assert_eq!(stdout(&output), "User: Assistant: 1: hello\nUser: Assistant: 3: and now?\nUser: \n", "{ending:?}");
+        assert_eq!(
+            stdout(&output),
+            "User: Assistant: 1: hello\nUser: Assistant: 3: and now?\nUser: \n",
+            "{ending:?}"
+        );
         assert_eq!(output.status.code(), Some(0));
     }
 }
@@ -58,7 +66,11 @@ fn ends_that_are_not_the_usual_one_are_told_and_the_session_goes_on() {
          User: Assistant: 7: hello\n\
          User: \n"
     );
-    assert!(stderr(&output).ends_with("assistd: no capacity\n"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).ends_with("assistd: no capacity\n"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(output.status.code(), Some(0));
 }
 
@@ -84,7 +96,10 @@ fn a_retry_is_shown_while_it_waits() {
     let home = Home::with_script(SCRIPT);
     let mut chat = home.start(&["chat"]);
     chat.say("retry");
-    assert_eq!(chat.read_until("]\n"), "User: Assistant: [too busy; trying again in 1.5 s]\n");
+    assert_eq!(
+        chat.read_until("]\n"),
+        "User: Assistant: [too busy; trying again in 1.5 s]\n"
+    );
     chat.signal(Signal::TERM);
     assert_eq!(chat.finish().status.code(), Some(143));
 }
@@ -92,7 +107,11 @@ fn a_retry_is_shown_while_it_waits() {
 #[test]
 fn commands_begin_with_a_slash() {
     let home = Home::with_script(SCRIPT);
-    let output = chat(&home, &[], "/threads\nfirst\n/new\nsecond\n/threads\n/help\n/nwe\n/usr/bin is a path\n");
+    let output = chat(
+        &home,
+        &[],
+        "/threads\nfirst\n/new\nsecond\n/threads\n/help\n/nwe\n/usr/bin is a path\n",
+    );
     let text = stdout(&output);
     let mut answers = text.split("User: ").skip(1);
     let mut next = || answers.next().unwrap_or_default().to_owned();
@@ -102,7 +121,10 @@ fn commands_begin_with_a_slash() {
     assert_eq!(next(), "Assistant: 1: second\n", "a new thread has no history");
     let threads = next();
     let lines: Vec<&str> = threads.lines().collect();
-    assert!(lines.len() == 2 && lines[0].starts_with("* ") && lines[1].starts_with("  "), "{threads}");
+    assert!(
+        lines.len() == 2 && lines[0].starts_with("* ") && lines[1].starts_with("  "),
+        "{threads}"
+    );
     assert!(lines[0].contains("2 messages"), "{threads}");
     assert!(next().contains("/thread ID"));
     assert_eq!(next(), "unknown command `/nwe`; `/help` lists the commands\n");
@@ -121,7 +143,10 @@ fn an_old_thread_is_shown_and_goes_on() {
     let output = chat(&home, &[], &format!("/thread {id}\nlast\n/thread nowhere\nlast\n"));
     let text = stdout(&output);
     assert!(text.starts_with(&format!("User: {shown}")), "{text}");
-    assert!(text.ends_with("User: Assistant: 7: last\nUser: User: Assistant: 9: last\nUser: \n"), "{text}");
+    assert!(
+        text.ends_with("User: Assistant: 7: last\nUser: User: Assistant: 9: last\nUser: \n"),
+        "{text}"
+    );
     assert!(stderr(&output).contains("no thread `nowhere`"), "{}", stderr(&output));
     let output = chat(&home, &["--thread", "nowhere"], "x\n");
     assert_eq!((output.status.code(), stdout(&output)), (Some(2), String::new()));
@@ -133,5 +158,9 @@ fn without_a_model_it_says_what_is_missing() {
     home.write_config("default_assistant = \"nobody\"\n");
     let output = chat(&home, &[], "x\n");
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).starts_with("assistd: no assistant `nobody`"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("assistd: no assistant `nobody`"),
+        "{}",
+        stderr(&output)
+    );
 }

@@ -45,8 +45,15 @@ impl Home {
     /// The program with these arguments, with pipes at all its ends. Plays `script.toml` if there is one.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_assistd"));
-        command.env_clear().env("HOME", self.0.path()).current_dir(self.0.path()).args(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env_clear()
+            .env("HOME", self.0.path())
+            .current_dir(self.0.path())
+            .args(args);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         if self.0.path().join("script.toml").exists() {
             command.env("ASSISTD_SCRIPT", "script.toml");
         }
@@ -90,7 +97,13 @@ impl Home {
         let messages = read["messages"].as_array().unwrap().iter().rev();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         messages
-            .map(|message| (text(&message["role"]), text(&message["status"]), text(&message["content"][0]["text"])))
+            .map(|message| {
+                (
+                    text(&message["role"]),
+                    text(&message["status"]),
+                    text(&message["content"][0]["text"]),
+                )
+            })
             .collect()
     }
 }
@@ -106,7 +119,10 @@ impl Running {
     /// Says a line to it.
     pub fn say(&mut self, line: &str) {
         let input = self.input.as_mut().unwrap();
-        input.write_all(line.as_bytes()).and_then(|()| input.write_all(b"\n")).unwrap();
+        input
+            .write_all(line.as_bytes())
+            .and_then(|()| input.write_all(b"\n"))
+            .unwrap();
     }
 
     /// Reads until what has come ends so.
@@ -116,7 +132,10 @@ impl Running {
         while !text.ends_with(end.as_bytes()) {
             let available = output.fill_buf().unwrap();
             let Some(byte) = available.first().copied() else {
-                panic!("expected {end:?}, found the end behind {:?}", String::from_utf8_lossy(&text));
+                panic!(
+                    "expected {end:?}, found the end behind {:?}",
+                    String::from_utf8_lossy(&text)
+                );
             };
             text.push(byte);
             output.consume(1);
@@ -150,7 +169,11 @@ impl Running {
         self.child.stderr.take().unwrap().read_to_end(&mut complaints).unwrap();
         let status = self.child.wait().unwrap();
         watch.end();
-        Output { status, stdout: rest, stderr: complaints }
+        Output {
+            status,
+            stdout: rest,
+            stderr: complaints,
+        }
     }
 
     /// Whether it ends within this time.

@@ -1,0 +1,18 @@
+//! Ids that sort by the time at which they were made.
+
+use uuid::Uuid;
+
+/// A new thread's id.
+pub fn thread() -> String {
+    format!("thread_{}", Uuid::now_v7().simple())
+}
+
+/// A new run's id.
+pub fn run() -> String {
+    format!("run_{}", Uuid::now_v7().simple())
+}
+
+/// A new message's id.
+pub fn message() -> String {
+    format!("msg_{}", Uuid::now_v7().simple())
+}

@@ -1,0 +1,76 @@
+//! Run steps: those that the upstream reports, and those of calls that no upstream reports.
+
+use super::Run;
+use crate::protocol::{RunEvent, RunStep, StepCall, ToolOutput};
+use crate::provider::ToolCall;
+use crate::transcript::Entry;
+
+impl Run {
+    /// A step as the upstream has it now. Outputs that only we know stay with it.
+    pub(super) fn step(&mut self, mut step: RunStep) {
+        if let Some(known) = self.known_step(|known| known.id == step.id) {
+            for call in &mut step.calls {
+                let known = known.calls.iter().find(|known| known.call_id == call.call_id);
+                call.output = call
+                    .output
+                    .take()
+                    .or_else(|| known.and_then(|known| known.output.clone()));
+            }
+            if known == step {
+                return;
+            }
+        }
+        self.entry(Entry::Step { step: step.clone() });
+        self.event(RunEvent::Step { step });
+    }
+
+    /// A step for calls that the upstream has reported none for.
+    pub(super) fn begin_calls(&mut self, calls: &[ToolCall]) {
+        let unknown: Vec<StepCall> = calls
+            .iter()
+            .filter(|call| self.step_of(&call.id).is_none())
+            .map(StepCall::from)
+            .collect();
+        let Some(first) = unknown.first() else {
+            return;
+        };
+        self.step(RunStep {
+            id: format!("step_{}", first.call_id),
+            kind: "toolCalls".into(),
+            status: "inProgress".into(),
+            calls: unknown,
+            error: None,
+            usage: None,
+        });
+    }
+
+    /// Puts the outputs into the steps of their calls.
+    pub(super) fn finish_calls(&mut self, outputs: &[ToolOutput]) {
+        for output in outputs {
+            let Some(mut step) = self.step_of(&output.call_id) else {
+                continue;
+            };
+            for call in step.calls.iter_mut().filter(|call| call.call_id == output.call_id) {
+                call.output = Some(output.output.clone());
+            }
+            if step.calls.iter().all(|call| call.output.is_some()) {
+                step.status = "completed".into();
+            }
+            self.step(step);
+        }
+    }
+
+    fn step_of(&self, call_id: &str) -> Option<RunStep> {
+        self.known_step(|step| step.calls.iter().any(|call| call.call_id == call_id))
+    }
+
+    fn known_step(&self, wanted: impl Fn(&RunStep) -> bool) -> Option<RunStep> {
+        self.transcript
+            .borrow()
+            .steps()
+            .iter()
+            .rev()
+            .find(|step| wanted(step))
+            .cloned()
+    }
+}

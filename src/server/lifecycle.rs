@@ -1,0 +1,297 @@
+//! Beginning and end of a connection.
+//!
+//! Each way out ends runs first, each of them answered, then lets the writer flush, within a deadline.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::reply::ReplyTo;
+use super::{Owner, Server, Stage, stalled};
+use crate::config::{Dialect, Framing};
+use crate::error::{Error, Kind};
+use crate::protocol::{
+    ChosenProvider, ClientCapabilities, ClientInfo, Direction, EventChoice, EventType, InitializeParams,
+    InitializeResult, METHODS, PROTOCOL_VERSION, ServerCapabilities, StatusResult, StopReason,
+};
+use crate::run::Events;
+use crate::watch;
+
+/// How long `shutdown`, `exit` and a signal may take, in all.
+const LEAVE_DEADLINE: Duration = Duration::from_millis(1500);
+
+/// How long a client that is gone keeps the process, while an upstream is told to stop.
+const GONE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The smallest `maxMessageBytes` that a client may say.
+const MIN_MAX_MESSAGE: u64 = 4096;
+
+/// Where the connection is on its way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Phase {
+    /// Requests are taken.
+    Open,
+    /// No more requests come; what is under way is finished.
+    InputEnded,
+    /// `shutdown` was asked for; only `exit` is taken.
+    Shut,
+    /// The end, with this exit code, when everything is answered or the deadline has passed.
+    Leaving(u8, Instant),
+    /// The client is gone: nobody is answered, upstreams are told to stop.
+    Gone(Instant),
+    /// It is over.
+    Over(u8),
+}
+
+/// A `shutdown` that is answered when all runs have ended, or when its time is up.
+pub(super) struct Shutdown {
+    reply: ReplyTo,
+    deadline: Instant,
+}
+
+impl Phase {
+    pub(super) fn reads(self) -> bool {
+        matches!(self, Phase::Open | Phase::Shut)
+    }
+
+    pub(super) fn is_gone(self) -> bool {
+        matches!(self, Phase::Gone(_) | Phase::Over(_))
+    }
+
+    pub(super) fn is_leaving(self) -> bool {
+        matches!(self, Phase::Leaving(..)) || self.is_gone()
+    }
+
+    fn exit_code(self) -> u8 {
+        match self {
+            Phase::Leaving(code, _) | Phase::Over(code) => code,
+            _ => 0,
+        }
+    }
+}
+
+/// The largest message sent to a client that says nothing: under asyncio's limit for lines, generous for headers.
+pub(super) fn default_max_message(framing: Framing) -> usize {
+    match framing {
+        Framing::Lines => 60 * 1024,
+        Framing::Headers => 16 * 1024 * 1024,
+    }
+}
+
+impl Server {
+    /// Answers in kind from the first frame on.
+    pub(super) fn adopt_framing(&mut self, framing: Option<Framing>) {
+        if let Some(framing) = framing
+            && self.client.framing != Some(framing)
+        {
+            self.client.framing = Some(framing);
+            let max_message = self.client.max_message.unwrap_or(default_max_message(framing));
+            self.outbox.configure(framing, max_message);
+        }
+    }
+
+    /// `initialize`
+    pub(super) fn initialize(&mut self, params: InitializeParams) -> Result<InitializeResult, Error> {
+        if self.client.has_spoken {
+            return Err(Error::new(
+                Kind::InvalidRequest,
+                "`initialize` comes first or not at all",
+            ));
+        }
+        if let Some(version) = params.protocol_version.filter(|version| *version != PROTOCOL_VERSION) {
+            return Err(Error::new(
+                Kind::UnsupportedVersion,
+                format!("this build speaks version {PROTOCOL_VERSION} of the protocol, not {version}"),
+            ));
+        }
+        self.adopt_capabilities(params.capabilities.unwrap_or_default())?;
+        if let Some(settings) = params.settings {
+            let mut merged = (*self.settings).clone();
+            merged.override_with(settings);
+            self.settings = merged.into();
+        }
+        self.client.death = params.process_id.and_then(watch::death_of);
+        Ok(InitializeResult {
+            protocol_version: PROTOCOL_VERSION,
+            server_info: server_info(),
+            capabilities: self.capabilities(),
+            watching_process: self.client.death.is_some(),
+            warnings: self.settings.problems.clone(),
+        })
+    }
+
+    fn adopt_capabilities(&mut self, capabilities: ClientCapabilities) -> Result<(), Error> {
+        if let Some(bytes) = capabilities.max_message_bytes {
+            if bytes < MIN_MAX_MESSAGE {
+                return Err(Error::invalid_params(format!(
+                    "expected `capabilities.maxMessageBytes` to be at least {MIN_MAX_MESSAGE}, found {bytes}"
+                )));
+            }
+            let max_message = usize::try_from(bytes).unwrap_or(usize::MAX);
+            self.client.max_message = Some(max_message);
+            let framing = self.client.framing.unwrap_or(Framing::Lines);
+            self.outbox.configure(framing, max_message);
+        }
+        self.client.events = match capabilities.events {
+            None => Events::default(),
+            Some(EventChoice::All(_)) => Events::only(&EventType::ALL),
+            Some(EventChoice::Only(types)) => Events::only(&types),
+        };
+        self.client.can_call_tools = capabilities.tool_call.unwrap_or(false);
+        Ok(())
+    }
+
+    fn capabilities(&self) -> ServerCapabilities {
+        let requests = METHODS.iter().filter(|row| row.direction == Direction::ToServer);
+        ServerCapabilities {
+            methods: requests.map(|row| row.name.to_owned()).collect(),
+            events: EventType::ALL.iter().map(|kind| kind.name().to_owned()).collect(),
+            dialects: Dialect::BUILT
+                .iter()
+                .map(|dialect| dialect.as_str().to_owned())
+                .collect(),
+            max_message_bytes: self.outbox.max_message() as u64,
+            max_input_bytes: self.settings.max_input_bytes(),
+        }
+    }
+
+    /// `server/status`
+    pub(super) fn status(&self) -> StatusResult {
+        let choice = self.settings.choose(None, None).ok();
+        StatusResult {
+            server_info: server_info(),
+            process_id: std::process::id(),
+            uptime_ms: self.started_at.elapsed().as_millis() as u64,
+            resident_bytes: watch::resident_bytes(),
+            running: self.count(|stage| matches!(stage, Stage::Starting | Stage::Running)),
+            queued: self.count(|stage| stage == Stage::Queued),
+            unsent: self.outbox.unsent() as u64,
+            database: self.store.path().map(|path| path.display().to_string()),
+            provider: choice.map(|choice| ChosenProvider {
+                name: choice.provider,
+                dialect: choice.provider_settings.dialect.as_str().to_owned(),
+                model: choice.model,
+                reason: choice.reason,
+            }),
+        }
+    }
+
+    /// `shutdown`: answered when every run has ended and was answered.
+    pub(super) fn shutdown(&mut self, reply: ReplyTo) {
+        self.phase = Phase::Shut;
+        self.shutdown = Some(Shutdown {
+            reply,
+            deadline: Instant::now() + LEAVE_DEADLINE,
+        });
+        self.stop_all(StopReason::Cancelled);
+    }
+
+    /// `exit`
+    pub(super) fn exit(&mut self) {
+        let code = if self.phase == Phase::Shut { 0 } else { 1 };
+        self.start_leaving(code);
+    }
+
+    /// A signal asks to leave: as `exit`, but nobody did anything wrong.
+    pub(super) fn terminate(&mut self) {
+        self.start_leaving(0);
+    }
+
+    fn start_leaving(&mut self, code: u8) {
+        if !self.phase.is_leaving() {
+            self.phase = Phase::Leaving(code, Instant::now() + LEAVE_DEADLINE);
+            self.stop_all(StopReason::Cancelled);
+        }
+    }
+
+    /// No more requests: runs under way and queued finish, what the client was asked ends as unanswered.
+    pub(super) fn input_ended(&mut self) {
+        if self.phase.reads() {
+            self.phase = Phase::InputEnded;
+        }
+        self.refuse_asks("the client takes no more requests: its end of the connection is closed");
+    }
+
+    /// Nobody reads any more.
+    pub(super) fn client_gone(&mut self) {
+        self.phase = Phase::Gone(Instant::now() + GONE_DEADLINE);
+        self.refuse_asks("the client is gone");
+        self.stop_all(StopReason::ClientGone);
+    }
+
+    /// When something has to be over.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Leaving(_, deadline) | Phase::Gone(deadline) => Some(deadline),
+            _ => self.shutdown.as_ref().map(|shutdown| shutdown.deadline),
+        }
+    }
+
+    pub(super) fn on_deadline(&mut self) {
+        if self.phase.is_leaving() {
+            self.phase = Phase::Over(self.phase.exit_code());
+        }
+        self.answer_shutdown();
+    }
+
+    /// Answers `shutdown` if nothing is left to wait for. Called whenever something has ended.
+    pub(super) fn answer_shutdown_if_done(&mut self) {
+        if self.runs.is_empty() {
+            self.answer_shutdown();
+        }
+    }
+
+    fn answer_shutdown(&mut self) {
+        if let Some(shutdown) = self.shutdown.take() {
+            self.respond(shutdown.reply, Ok("null".to_owned()));
+        }
+    }
+
+    /// Whether the loop has nothing left to do.
+    pub(super) fn is_over(&self) -> bool {
+        match self.phase {
+            Phase::Open | Phase::Shut => false,
+            Phase::InputEnded | Phase::Leaving(..) => self.runs.is_empty() && self.tasks.is_empty(),
+            // Answers interest nobody now; what was shown is kept and upstreams are told.
+            Phase::Gone(_) => {
+                self.runs.is_empty() && self.owners.values().all(|owner| matches!(owner, Owner::Request(_)))
+            }
+            Phase::Over(_) => true,
+        }
+    }
+
+    /// After the loop: what is queued is flushed, the store closed. The result is the process's exit code.
+    pub(super) async fn leave(mut self, mut writer: JoinHandle<std::io::Result<()>>) -> u8 {
+        self.tasks.abort_all();
+        let code = self.phase.exit_code();
+        self.outbox.close();
+        match self.phase {
+            Phase::Gone(_) => writer.abort(),
+            Phase::Leaving(_, deadline) => {
+                let _ = tokio::time::timeout_at(deadline, &mut writer).await;
+            }
+            Phase::Over(_) => {
+                let _ = tokio::time::timeout(Duration::from_millis(50), &mut writer).await;
+            }
+            Phase::Open | Phase::Shut | Phase::InputEnded => {
+                tokio::select! {
+                    _ = &mut writer => {}
+                    () = stalled(&self.outbox) => {}
+                }
+            }
+        }
+        let store = self.store.clone();
+        drop(self);
+        // What the database does not have by then stands in the journal.
+        let _ = tokio::time::timeout(Duration::from_secs(1), store.close()).await;
+        code
+    }
+}
+
+fn server_info() -> ClientInfo {
+    ClientInfo {
+        name: "assistd".into(),
+        version: Some(env!("CARGO_PKG_VERSION").into()),
+    }
+}

@@ -1,0 +1,52 @@
+//! The providers that were asked so far: each is made once, so that its connections and its model are kept.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::{Choice, Dialect, Settings};
+use crate::error::{Error, Kind};
+use crate::provider::Provider;
+use crate::provider::scripted::Scripted;
+
+/// Providers by name and upstream assistant.
+#[derive(Default)]
+pub(super) struct Providers {
+    made: RefCell<HashMap<(String, Option<String>), Arc<dyn Provider>>>,
+}
+
+impl Providers {
+    /// The provider of this choice.
+    pub(super) fn provider(&self, settings: &Settings, choice: &Choice) -> Result<Arc<dyn Provider>, Error> {
+        let key = (choice.provider.clone(), choice.assistant_id.clone());
+        if let Some(provider) = self.made.borrow().get(&key) {
+            return Ok(provider.clone());
+        }
+        let provider = self.make(settings, choice)?;
+        self.made.borrow_mut().insert(key, provider.clone());
+        Ok(provider)
+    }
+
+    fn make(&self, settings: &Settings, choice: &Choice) -> Result<Arc<dyn Provider>, Error> {
+        let name = choice.provider.as_str();
+        let provider = &choice.provider_settings;
+        match provider.dialect {
+            Dialect::Scripted => match &provider.script {
+                Some(script) => Ok(Arc::new(Scripted::new(name, script.clone()))),
+                None => Err(Error::new(
+                    Kind::ConfigInvalid,
+                    format!("provider `{name}` names no `script`"),
+                )),
+            },
+            dialect => Err(Error::new(
+                Kind::ConfigInvalid,
+                format!(
+                    "provider `{name}` speaks `{}`, which is not built yet in this version",
+                    dialect.as_str()
+                ),
+            )
+            .with_provider(name)
+            .with_hint("choose another provider: `--provider embedded` needs no key and no server")),
+        }
+    }
+}

@@ -1,0 +1,680 @@
+//! A run from the request that asks for it to its end.
+//!
+//! Preparing → Beginning → (Queued → Starting →) Running → gone. Until it has begun, a failure is only an error and
+//! nothing is stored; from then on there is `assistant/started`, …, `assistant/completed`, then the response.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::queue::{Arrival, MAX_QUEUED};
+use super::reply::{self, ReplyTo};
+use super::{Done, LiveRun, Owner, Server, Stage};
+use crate::config::Choice;
+use crate::error::{Error, Kind};
+use crate::ids;
+use crate::outbox::{Address, Body, Lane};
+use crate::protocol::{
+    CancelParams, CancelResult, CancelledRun, CompletedParams, Metadata, OnBusy, Options, RunStatus, SendParams,
+    SendResult, StartedParams, StopReason, ThreadEntry, Token, Tool,
+};
+use crate::provider::{Provider, Request};
+use crate::rpc::{self, Id};
+use crate::run::{self, Start, Stop};
+use crate::store::{self, Begun, Journal, NewRun, NewThread, Snapshot, Target};
+use crate::transcript::{Entry, RunEnd, Transcript};
+
+/// How many runs may be live at once.
+const MAX_RUNS: usize = 1024;
+
+/// What a request asked for.
+pub(super) struct Sending {
+    params: SendParams,
+    is_new_thread: bool,
+}
+
+/// What a run will be answered with.
+pub(super) struct Prepared {
+    choice: Choice,
+    provider: Arc<dyn Provider>,
+    instructions: Option<String>,
+    tools: Vec<Tool>,
+    options: Options,
+    waits: bool,
+}
+
+impl Server {
+    /// `assistant/send`
+    pub(super) fn send(&mut self, reply: ReplyTo, params: SendParams) -> Result<(), Error> {
+        check(&params)?;
+        if self.runs.len() >= MAX_RUNS {
+            return Err(Error::new(
+                Kind::Overloaded,
+                format!("{MAX_RUNS} runs are under way, and more are not taken"),
+            ));
+        }
+        let run_id = ids::run();
+        let is_new_thread = params.thread_id.is_none();
+        let thread_id = params.thread_id.clone().unwrap_or_else(ids::thread);
+        let token = match &params.token {
+            Some(token) => Some(token.to_value()),
+            None => reply.id.as_ref().map(Id::as_value),
+        };
+        self.runs.insert(
+            run_id.clone(),
+            LiveRun {
+                thread_id: thread_id.clone(),
+                stage: Stage::Preparing,
+                stop: Stop::default(),
+                token,
+                reply: Some(reply),
+                sending: Some(Sending { params, is_new_thread }),
+                prepared: None,
+                provider: String::new(),
+                lane: None,
+                journal: None,
+                transcript: Rc::new(RefCell::new(Transcript::default())),
+                seq: Rc::new(Cell::new(0)),
+            },
+        );
+        self.arrive(&thread_id, Arrival::Send(run_id));
+        Ok(())
+    }
+
+    /// Resolves thread, assistant, provider and credentials.
+    pub(super) fn prepare(&mut self, run_id: String) {
+        let Some(run) = self.runs.get(&run_id) else {
+            return;
+        };
+        let Some(sending) = &run.sending else {
+            return;
+        };
+        let thread = (!sending.is_new_thread).then(|| self.store.thread(run.thread_id.clone()));
+        let settings = self.settings.clone();
+        let providers = self.providers.clone();
+        let params = sending.params.clone();
+        let stop = run.stop.token();
+        self.spawn(Owner::Run(run_id.clone()), async move {
+            let prepared = async {
+                let thread: Option<ThreadEntry> = match thread {
+                    Some(thread) => Some(thread.await?),
+                    None => None,
+                };
+                let remembered = thread.and_then(|thread| thread.assistant);
+                let assistant = params.assistant.as_deref().or(remembered.as_deref());
+                let choice = settings.choose(assistant, params.model.as_deref())?;
+                let provider = providers.provider(&settings, &choice)?;
+                // A run that is cancelled by now exists, and ends before its provider is asked anything.
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    ready = provider.prepare() => ready?,
+                }
+                Ok(Prepared::new(params, choice, provider))
+            };
+            let prepared = prepared.await;
+            Done::Prepared(run_id, prepared)
+        });
+    }
+
+    pub(super) fn on_prepared(&mut self, run_id: &str, result: Result<Prepared, Error>) {
+        let Some(run) = self.runs.get(run_id) else {
+            return;
+        };
+        let thread_id = run.thread_id.clone();
+        if let Some(queue) = self.threads.get_mut(&thread_id) {
+            queue.is_preparing = false;
+        }
+        if let Err(error) = result.and_then(|prepared| self.begin(run_id, prepared)) {
+            self.refuse(run_id, error);
+        }
+        self.advance(&thread_id);
+    }
+
+    /// Stores the run, to start at once or to wait for its thread.
+    fn begin(&mut self, run_id: &str, prepared: Prepared) -> Result<(), Error> {
+        let run = self.runs.get_mut(run_id).expect("the run was found before");
+        let sending = run.sending.take().expect("a run is prepared once");
+        let thread_id = run.thread_id.clone();
+        let queue = self.threads.entry(thread_id.clone()).or_default();
+        let in_the_way = queue.running.clone().or_else(|| queue.queued.front().cloned());
+        // A thread whose last run's upstream is still being told to stop is free for whoever asks, but waits for that.
+        let is_busy = in_the_way.is_some() || queue.draining > 0;
+        let on_busy = sending.params.on_busy.unwrap_or_default();
+        if let Some(in_the_way) = in_the_way {
+            if on_busy == OnBusy::Error {
+                return Err(busy(&thread_id, &in_the_way, "has a run under way"));
+            }
+            if queue.queued.len() >= MAX_QUEUED {
+                return Err(busy(&thread_id, &in_the_way, "has 64 runs waiting already"));
+            }
+        }
+        run.stage = Stage::Beginning;
+        run.provider = prepared.choice.provider.clone();
+        let new_run = new_run(run_id, &thread_id, sending, &prepared, is_busy);
+        run.prepared = Some(prepared);
+        let superseded = match (is_busy, on_busy) {
+            (false, _) => {
+                queue.running = Some(run_id.to_owned());
+                None
+            }
+            (true, OnBusy::Interrupt) => {
+                queue.queued.push_front(run_id.to_owned());
+                queue.running.clone()
+            }
+            (true, _) => {
+                queue.queued.push_back(run_id.to_owned());
+                None
+            }
+        };
+        let begun = self.store.begin(new_run);
+        let run_id = run_id.to_owned();
+        self.spawn(
+            Owner::Run(run_id.clone()),
+            async move { Done::Begun(run_id, begun.await) },
+        );
+        if let Some(superseded) = superseded {
+            self.stop_run(&superseded, StopReason::Superseded);
+        }
+        Ok(())
+    }
+
+    /// The run exists: the client is told.
+    pub(super) fn on_begun(&mut self, run_id: &str, result: Result<Begun, Error>) {
+        let begun = match result {
+            Ok(begun) => begun,
+            Err(error) => return self.refuse(run_id, error),
+        };
+        let Some(run) = self.runs.get_mut(run_id) else {
+            return;
+        };
+        run.stage = if begun.snapshot.is_some() {
+            Stage::Running
+        } else {
+            Stage::Queued
+        };
+        let lane = self
+            .outbox
+            .lane(Address::new(&run.thread_id, run_id, run.token.clone()));
+        run.lane = Some(lane.clone());
+        run.seq.set(1);
+        let prepared = run.prepared.as_ref().expect("a run is prepared before it begins");
+        let started = StartedParams {
+            thread_id: run.thread_id.clone(),
+            run_id: run_id.to_owned(),
+            seq: 1,
+            token: run.token.clone(),
+            status: run.stage.status(),
+            provider: run.provider.clone(),
+            model: prepared.choice.model.clone(),
+        };
+        lane.notify(Body::Ready(rpc::notify("assistant/started", &started)));
+        if !prepared.waits {
+            let reply = run.reply.take();
+            let result = SendResult::started(run_id, &run.thread_id, run.stage.status());
+            let result = serde_json::to_string(&result).expect("a result is plain data");
+            self.respond_in_lane(&lane, reply, move |_| Ok(result));
+        }
+        match begun.snapshot {
+            Some(snapshot) => self.launch(run_id, snapshot),
+            None => self.on_queued(run_id),
+        }
+    }
+
+    fn on_queued(&mut self, run_id: &str) {
+        let run = &self.runs[run_id];
+        let thread_id = run.thread_id.clone();
+        if run.stop.is_stopped() {
+            let end = run.stop.end();
+            return self.finish(run_id, end, None);
+        }
+        self.advance(&thread_id);
+    }
+
+    pub(super) fn on_started(&mut self, run_id: &str, result: Result<Snapshot, Error>) {
+        match result {
+            Ok(snapshot) => self.launch(run_id, snapshot),
+            Err(error) => self.fail(run_id, error),
+        }
+    }
+
+    /// Spawns the run's task.
+    fn launch(&mut self, run_id: &str, snapshot: Snapshot) {
+        let desk = self.client.can_call_tools.then(|| self.desk.clone());
+        let Some(run) = self.runs.get_mut(run_id) else {
+            return;
+        };
+        run.stage = Stage::Running;
+        run.journal = Some(snapshot.journal.clone());
+        self.journal = Some(snapshot.journal.clone());
+        let prepared = run.prepared.take().expect("a run starts once");
+        let request = Request {
+            model: prepared.choice.model,
+            instructions: prepared.instructions,
+            conversation: Arc::new(snapshot.conversation),
+            tools: prepared.tools,
+            options: prepared.options,
+            anchor: snapshot.anchor,
+            rounds: Vec::new(),
+            cancel: run.stop.token(),
+        };
+        let start = Start {
+            provider: prepared.provider,
+            request,
+            lane: run.lane.clone().expect("a run has its lane before it starts"),
+            journal: snapshot.journal,
+            transcript: run.transcript.clone(),
+            seq: run.seq.clone(),
+            events: self.client.events,
+            desk,
+            tool_timeout: self.settings.tool_timeout(),
+            stop: run.stop.clone(),
+        };
+        let run_id = run_id.to_owned();
+        self.spawn(Owner::Run(run_id.clone()), async move {
+            Done::Ended(run_id, run::answer(start).await)
+        });
+    }
+
+    /// A failure before the run existed: only an error.
+    fn refuse(&mut self, run_id: &str, error: Error) {
+        let Some(run) = self.runs.remove(run_id) else {
+            return;
+        };
+        if let Some(reply) = run.reply {
+            self.respond(reply, Err(error));
+        }
+        self.release(&run.thread_id, run_id);
+        self.advance(&run.thread_id);
+    }
+
+    /// A failure outside the run's own task, or its panic.
+    pub(super) fn fail(&mut self, run_id: &str, error: Error) {
+        let Some(run) = self.runs.get(run_id) else {
+            return;
+        };
+        let (thread_id, is_known) = (run.thread_id.clone(), run.lane.is_some());
+        if let Some(queue) = self.threads.get_mut(&thread_id)
+            && run.stage == Stage::Preparing
+        {
+            queue.is_preparing = false;
+        }
+        if !is_known {
+            return self.refuse(run_id, error);
+        }
+        let end = RunEnd::failed(error);
+        if let Some(journal) = &run.journal {
+            run.seq.set(run.seq.get() + 1);
+            let mut batch = store::Batch::default();
+            batch.entry(run_id, run.seq.get(), &Entry::End { end: end.clone() });
+            if let Err(error) = journal.append(&batch) {
+                tracing::error!(%error, "the journal cannot be written");
+            }
+        }
+        self.finish(run_id, end, None);
+    }
+
+    /// The run's end: it is folded into the database, the client is told, and the thread is free.
+    pub(super) fn finish(&mut self, run_id: &str, end: RunEnd, rest: Option<run::Rest>) {
+        self.withdraw_asks(run_id);
+        let Some(mut run) = self.runs.remove(run_id) else {
+            return;
+        };
+        if run.stage != Stage::Running {
+            // It never ran, so nobody has given its end a number yet.
+            run.seq.set(run.seq.get() + 1);
+        }
+        let mut outcome = run.transcript.borrow().finish(end.clone());
+        outcome.seq = run.seq.get();
+        let folded = self.store.finish(run_id.to_owned(), outcome);
+        self.unfolded += 1;
+        self.spawn(Owner::Fold, async move { Done::Folded(folded.await) });
+        if let Some(lane) = run.lane.clone() {
+            self.tell_end(lane, run_id, &mut run, end);
+        }
+        self.release(&run.thread_id, run_id);
+        if let Some(rest) = rest {
+            self.drain(&run.thread_id, run.provider, rest);
+        }
+        self.advance(&run.thread_id);
+    }
+
+    /// `assistant/completed`, then the response. Both are made when they are written: the text is not held twice.
+    fn tell_end(&mut self, lane: Lane, run_id: &str, run: &mut LiveRun, end: RunEnd) {
+        let error = end.error.clone().map(|error| {
+            let message_id = run.transcript.borrow().last_message();
+            error.with_run(&run.thread_id, run_id, message_id.as_deref())
+        });
+        let said = Rc::new(Said {
+            thread_id: run.thread_id.clone(),
+            run_id: run_id.to_owned(),
+            seq: run.seq.get(),
+            token: run.token.clone(),
+            end: RunEnd { error, ..end },
+            transcript: run.transcript.clone(),
+        });
+        let max = lane.max_message();
+        let completed = said.clone();
+        lane.notify(Body::Later(Box::new(move || completed.notification(max))));
+        let reply = run.reply.take();
+        self.respond_in_lane(&lane, reply, move |max| said.result(max));
+    }
+
+    /// The response to the request that asked for the run, behind what the run has queued.
+    fn respond_in_lane(
+        &mut self,
+        lane: &Lane,
+        reply: Option<ReplyTo>,
+        result: impl FnOnce(usize) -> Result<String, Error> + 'static,
+    ) {
+        let Some(ReplyTo { id: Some(id), batch }) = reply else {
+            return;
+        };
+        let max = lane.max_message();
+        // What an envelope adds to a result.
+        let room = max.saturating_sub(id.get().len() + 64);
+        if batch.is_some() {
+            let text = reply::response(&id, result(room), max);
+            return self.send_response(batch, text);
+        }
+        lane.respond(Body::Later(Box::new(move || reply::response(&id, result(room), max))));
+    }
+
+    pub(super) fn on_folded(&mut self, result: Result<(), Error>) {
+        if let Err(error) = result {
+            // The journal keeps what the database could not take; the next start folds it.
+            tracing::error!(%error, "a run could not be folded into the database");
+            return;
+        }
+        self.unfolded -= 1;
+        if self.unfolded == 0 && self.runs.is_empty() {
+            self.reset_journal();
+        }
+    }
+
+    /// All of the journal is in the database.
+    fn reset_journal(&self) {
+        if let Some(Err(error)) = self.journal.as_ref().map(Journal::reset) {
+            tracing::warn!(%error, "the journal could not be emptied");
+        }
+    }
+
+    /// `assistant/cancel`
+    pub(super) fn cancel(&mut self, params: CancelParams) -> Result<CancelResult, Error> {
+        let token = params.token.as_ref().map(Token::to_value);
+        let given = [params.run_id.is_some(), params.thread_id.is_some(), token.is_some()];
+        if given.iter().filter(|given| **given).count() != 1 {
+            return Err(Error::invalid_params(
+                "expected exactly one of `runId`, `threadId` and `token`",
+            ));
+        }
+        let matches = |run_id: &str, run: &LiveRun| {
+            params.run_id.as_deref() == Some(run_id)
+                || params.thread_id.as_deref() == Some(&run.thread_id)
+                || (token.is_some() && run.token == token)
+        };
+        let runs: Vec<CancelledRun> = self
+            .runs
+            .iter()
+            .filter(|(run_id, run)| matches(run_id, run))
+            .map(|(run_id, run)| CancelledRun {
+                run_id: run_id.clone(),
+                status: run.stage.status(),
+            })
+            .collect();
+        for run in &runs {
+            self.stop_run(&run.run_id, StopReason::Cancelled);
+        }
+        Ok(CancelResult { runs })
+    }
+
+    /// `$/cancelRequest`: the run that this request waits for.
+    pub(super) fn cancel_request(&mut self, id: &Value) {
+        let waits = |run: &LiveRun| {
+            let reply = run.reply.as_ref().and_then(|reply| reply.id.as_ref());
+            reply.is_some_and(|waiting| waiting.as_value() == *id)
+        };
+        let run_ids: Vec<String> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| waits(run))
+            .map(|(run_id, _)| run_id.clone())
+            .collect();
+        for run_id in run_ids {
+            self.stop_run(&run_id, StopReason::Cancelled);
+        }
+    }
+
+    /// Ends every run of a thread.
+    pub(super) fn stop_thread(&mut self, thread_id: &str, reason: StopReason) {
+        let run_ids: Vec<String> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| run.thread_id == thread_id && run.stage != Stage::Preparing)
+            .map(|(run_id, _)| run_id.clone())
+            .collect();
+        for run_id in run_ids {
+            self.stop_run(&run_id, reason);
+        }
+    }
+
+    /// Ends every run.
+    pub(super) fn stop_all(&mut self, reason: StopReason) {
+        let run_ids: Vec<String> = self.runs.keys().cloned().collect();
+        for run_id in run_ids {
+            self.stop_run(&run_id, reason);
+        }
+    }
+
+    /// Ends a run: at once if it only waits, else its task ends it.
+    fn stop_run(&mut self, run_id: &str, reason: StopReason) {
+        let Some(run) = self.runs.get(run_id) else {
+            return;
+        };
+        run.stop.stop(reason);
+        if run.stage == Stage::Queued {
+            let end = run.stop.end();
+            self.finish(run_id, end, None);
+        }
+    }
+}
+
+impl Prepared {
+    fn new(params: SendParams, choice: Choice, provider: Arc<dyn Provider>) -> Self {
+        let mut tools = choice.tools.clone();
+        for tool in params.tools.into_iter().flatten() {
+            tools.retain(|known| known.name != tool.name);
+            tools.push(tool);
+        }
+        Prepared {
+            instructions: params.instructions.or_else(|| choice.instructions.clone()),
+            tools,
+            options: choice.options.overridden_by(&params.options.unwrap_or_default()),
+            waits: params.wait.unwrap_or(true),
+            choice,
+            provider,
+        }
+    }
+}
+
+/// What is said of a run when it has ended.
+struct Said {
+    thread_id: String,
+    run_id: String,
+    seq: u64,
+    token: Option<Value>,
+    end: RunEnd,
+    transcript: Rc<RefCell<Transcript>>,
+}
+
+impl Said {
+    /// `assistant/completed`, without its text where that does not fit.
+    fn notification(&self, max_message: usize) -> String {
+        let transcript = self.transcript.borrow();
+        let mut params = CompletedParams {
+            thread_id: self.thread_id.clone(),
+            run_id: self.run_id.clone(),
+            seq: self.seq,
+            token: self.token.clone(),
+            status: self.end.status,
+            stop_reason: self.end.stop_reason,
+            message_id: transcript.last_message().map(|id| id.to_string()),
+            text: Some(transcript.text()),
+            usage: transcript.usage(),
+            error: self.end.error.clone(),
+            omitted: None,
+        };
+        let text = rpc::notify("assistant/completed", &params);
+        if text.len() <= max_message {
+            return text;
+        }
+        params.text = None;
+        params.omitted = Some(vec!["text".into()]);
+        rpc::notify("assistant/completed", &params)
+    }
+
+    /// The result of a waiting `assistant/send`, without what does not fit; the error, if the run failed.
+    fn result(&self, room: usize) -> Result<String, Error> {
+        if let Some(error) = &self.end.error {
+            return Err(error.clone());
+        }
+        let transcript = self.transcript.borrow();
+        let text = transcript.text();
+        let content = transcript.last_content();
+        let is_more = match content.as_slice() {
+            [] => false,
+            [
+                crate::protocol::Part::Text {
+                    text: only,
+                    annotations,
+                },
+            ] => !annotations.is_empty() || *only != text,
+            _ => true,
+        };
+        let mut result = SendResult {
+            thread_id: self.thread_id.clone(),
+            run_id: self.run_id.clone(),
+            status: self.end.status,
+            message_id: transcript.last_message().map(|id| id.to_string()),
+            messages: Some(transcript.message_ids()),
+            stop_reason: Some(self.end.stop_reason),
+            text: Some(text),
+            content: is_more.then_some(content),
+            tool_calls: Some(self.end.tool_calls.clone()).filter(|calls| !calls.is_empty()),
+            usage: transcript.usage(),
+            omitted: None,
+        };
+        let fits = |result: &SendResult| {
+            let text = serde_json::to_string(result).expect("a result is plain data");
+            (text.len() <= room).then_some(text)
+        };
+        if let Some(text) = fits(&result) {
+            return Ok(text);
+        }
+        if result.content.take().is_some() {
+            result.omitted = Some(vec!["content".into()]);
+            if let Some(text) = fits(&result) {
+                return Ok(text);
+            }
+        }
+        result.text = None;
+        result.omitted.get_or_insert_default().push("text".into());
+        Ok(serde_json::to_string(&result).expect("a result is plain data"))
+    }
+}
+
+impl SendResult {
+    /// The answer of a send that does not wait.
+    fn started(run_id: &str, thread_id: &str, status: RunStatus) -> Self {
+        SendResult {
+            thread_id: thread_id.to_owned(),
+            run_id: run_id.to_owned(),
+            status,
+            message_id: None,
+            messages: None,
+            stop_reason: None,
+            text: None,
+            content: None,
+            tool_calls: None,
+            usage: None,
+            omitted: None,
+        }
+    }
+}
+
+fn new_run(run_id: &str, thread_id: &str, sending: Sending, prepared: &Prepared, queued: bool) -> NewRun {
+    let params = sending.params;
+    let thread = match sending.is_new_thread {
+        false => Target::Existing(thread_id.to_owned()),
+        true => Target::New(NewThread {
+            id: thread_id.to_owned(),
+            title: None,
+            assistant: prepared.choice.assistant.clone(),
+            metadata: params.metadata.unwrap_or_default(),
+            truncation: prepared.choice.truncation.unwrap_or_default(),
+        }),
+    };
+    NewRun {
+        run_id: run_id.to_owned(),
+        thread,
+        message_id: ids::message(),
+        content: params.content.0,
+        provider: prepared.choice.provider.clone(),
+        model: prepared.choice.model.clone(),
+        assistant: prepared.choice.assistant.clone(),
+        queued,
+    }
+}
+
+fn check(params: &SendParams) -> Result<(), Error> {
+    if params.message_key.is_some() {
+        return Err(Error::invalid_params(
+            "`messageKey` is not built yet in this version, so sending again would not be safe: leave it out",
+        ));
+    }
+    let is_said = |part: &crate::protocol::Part| match part {
+        crate::protocol::Part::Text { text, .. } => !text.is_empty(),
+        _ => true,
+    };
+    if !params.content.0.iter().any(is_said) {
+        return Err(Error::invalid_params(
+            "expected `content` to say something, found it empty",
+        ));
+    }
+    if let Some(metadata) = &params.metadata {
+        if params.thread_id.is_some() {
+            return Err(Error::invalid_params(
+                "`metadata` belongs to a new thread; `thread/update` changes that of an old one",
+            ));
+        }
+        check_metadata(metadata)?;
+    }
+    Ok(())
+}
+
+/// The limits of the Assistants API: 16 pairs, keys of 64 characters, values of 512.
+pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), Error> {
+    if metadata.len() > 16 {
+        return Err(Error::invalid_params(format!(
+            "expected `metadata` to have at most 16 pairs, found {}",
+            metadata.len()
+        )));
+    }
+    for (key, value) in metadata {
+        if key.chars().count() > 64 || value.chars().count() > 512 {
+            return Err(Error::invalid_params(
+                "expected the keys of `metadata` to have at most 64 characters, and its values at most 512",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn busy(thread_id: &str, run_id: &str, why: &str) -> Error {
+    let mut error = Error::new(Kind::Busy, format!("thread `{thread_id}` {why}"));
+    error.data.run_id = Some(run_id.to_owned());
+    error.data.thread_id = Some(thread_id.to_owned());
+    error.with_hint("wait for its `assistant/completed`, or send with `onBusy` `queue` or `interrupt`")
+}
