@@ -51,6 +51,8 @@ pub struct Start {
     pub seq: Rc<Cell<u64>>,
     /// Which events the client wants.
     pub events: Events,
+    /// The client was told that it waits, so it is told that it no longer does.
+    pub was_queued: bool,
     /// How the client's tools are called; none if it cannot.
     pub desk: Option<Desk>,
     /// How long the client may take for a tool.
@@ -127,7 +129,13 @@ impl Default for Events {
 
 /// Makes the answer.
 pub async fn answer(start: Start) -> Ended {
+    let was_queued = start.was_queued;
     let mut run = Run::new(start);
+    if was_queued {
+        run.event(RunEvent::Status {
+            status: "inProgress".into(),
+        });
+    }
     let (end, rest) = run.rounds().await;
     run.entry(Entry::End { end: end.clone() });
     run.flush();
@@ -339,8 +347,6 @@ impl Run {
     }
 
     fn finish_message(&mut self) {
-        // Text that waits belongs to the message, so it is put into it first.
-        self.flush();
         let Some(message_id) = self.transcript.borrow().message_under_way() else {
             return;
         };

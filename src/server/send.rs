@@ -243,7 +243,7 @@ impl Server {
         let Some(run) = self.runs.get_mut(run_id) else {
             return;
         };
-        run.stage = Stage::Running;
+        let was_queued = std::mem::replace(&mut run.stage, Stage::Running) == Stage::Starting;
         run.journal = Some(snapshot.journal.clone());
         self.journal = Some(snapshot.journal.clone());
         let prepared = run.prepared.take().expect("a run starts once");
@@ -265,6 +265,7 @@ impl Server {
             transcript: run.transcript.clone(),
             seq: run.seq.clone(),
             events: self.client.events,
+            was_queued,
             desk,
             tool_timeout: self.settings.tool_timeout(),
             stop: run.stop.clone(),
