@@ -135,6 +135,7 @@ pub async fn answer(start: Start) -> Ended {
         run.event(RunEvent::Status {
             status: "inProgress".into(),
         });
+        run.flush();
     }
     let (end, rest) = run.rounds().await;
     run.entry(Entry::End { end: end.clone() });
