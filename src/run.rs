@@ -203,7 +203,7 @@ impl Run {
                 return (unanswered(StopReason::ToolLimit, RunStatus::Incomplete, calls), None);
             }
             let Some(outputs) = self.call_tools(&calls).await else {
-                return (self.stop.end(), self.stopped_between_rounds());
+                return (self.stop.end(), self.stopped_between_rounds(calls));
             };
             let text = std::mem::take(&mut self.round_text);
             self.request.rounds.push(Round { text, calls, outputs });
@@ -246,12 +246,15 @@ impl Run {
 
     /// A run that is stopped while the client's tools are called holds its thread upstream: asked to answer with a
     /// token that has fired, the provider only tells the upstream to stop.
-    fn stopped_between_rounds(&self) -> Option<Rest> {
+    fn stopped_between_rounds(&self, calls: Vec<ToolCall>) -> Option<Rest> {
         let anchor = self.transcript.borrow().anchor().cloned()?;
-        let request = Request {
-            anchor: Some(anchor),
-            ..self.request.clone()
-        };
+        let mut request = self.request.clone();
+        request.anchor = Some(anchor);
+        request.rounds.push(Round {
+            text: String::new(),
+            calls,
+            outputs: Vec::new(),
+        });
         Some(self.provider.answer(request))
     }
 
