@@ -3,6 +3,7 @@
 //! Knows credentials, proxies and statuses; knows no dialect. The client is built when the first request is sent and not
 //! before, since reading the platform's certificates takes milliseconds that a start does not have.
 
+mod cause;
 mod event_stream;
 mod failure;
 mod retry;
@@ -46,10 +47,15 @@ impl Http {
     }
 
     fn client(&self) -> Result<&reqwest::Client, Error> {
-        let client = self.client.get_or_init(|| build().map_err(|error| format!("{error:?}")));
+        let client = self
+            .client
+            .get_or_init(|| build().map_err(|error| format!("{error:?}")));
         client.as_ref().map_err(|problem| {
             tracing::error!(problem, "the HTTP client could not be built");
-            Error::new(Kind::Internal, "failed to set up the HTTP client; the log has the details")
+            Error::new(
+                Kind::Internal,
+                "failed to set up the HTTP client; the log has the details",
+            )
         })
     }
 }
@@ -69,7 +75,10 @@ fn build() -> reqwest::Result<reqwest::Client> {
 /// `Authorization`, but does not know of `api-key`), and only where the method stays what it was.
 fn follow(attempt: redirect::Attempt) -> redirect::Action {
     let same_method = matches!(attempt.status().as_u16(), 307 | 308);
-    let same_origin = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+    let same_origin = attempt
+        .previous()
+        .last()
+        .is_some_and(|from| from.origin() == attempt.url().origin());
     if same_method && same_origin && attempt.previous().len() <= 5 {
         attempt.follow()
     } else {
@@ -82,8 +91,20 @@ fn follow(attempt: redirect::Attempt) -> redirect::Action {
 pub enum Scheme {
     /// `Authorization: Bearer …`
     Bearer,
-    /// A header of its own, such as `api-key`.
+    /// A header of its own, such as `api-key`; but a token (three parts that begin as a JSON Web Token does) goes the
+    /// first way, as Azure has it for its two kinds of credentials.
     Header(&'static str),
+}
+
+impl Scheme {
+    fn header(self, secret: &Secret) -> (HeaderName, String) {
+        let secret = secret.expose();
+        let is_token = secret.starts_with("eyJ") && secret.matches('.').count() == 2;
+        match self {
+            Scheme::Header(name) if !is_token => (HeaderName::from_static(name), secret.to_owned()),
+            Scheme::Header(_) | Scheme::Bearer => (AUTHORIZATION, format!("Bearer {secret}")),
+        }
+    }
 }
 
 /// One provider's way to its upstream.
@@ -129,7 +150,10 @@ impl Call {
 
     /// `POST` to the path made of these segments, without a body.
     pub fn post<S: Into<String>>(path: impl IntoIterator<Item = S>) -> Self {
-        Call { method: Method::POST, ..Call::get(path) }
+        Call {
+            method: Method::POST,
+            ..Call::get(path)
+        }
     }
 
     /// The same with a body of JSON.
@@ -166,7 +190,10 @@ impl Endpoint {
                 .with_provider(provider)
             };
             let header = HeaderName::try_from(name.as_str()).map_err(|_| wrong("name"))?;
-            headers.insert(header, HeaderValue::try_from(value.as_str()).map_err(|_| wrong("value"))?);
+            headers.insert(
+                header,
+                HeaderValue::try_from(value.as_str()).map_err(|_| wrong("value"))?,
+            );
         }
         Ok(headers)
     }
@@ -174,13 +201,14 @@ impl Endpoint {
     /// A base URL, checked.
     pub fn base(provider: &str, text: &str) -> Result<Url, Error> {
         let url = Url::parse(text.trim()).ok();
-        url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()).ok_or_else(|| {
-            Error::new(
-                Kind::ConfigInvalid,
-                format!("expected `base_url` of provider `{provider}` to be an http or https URL"),
-            )
-            .with_provider(provider)
-        })
+        url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| {
+                Error::new(
+                    Kind::ConfigInvalid,
+                    format!("expected `base_url` of provider `{provider}` to be an http or https URL"),
+                )
+                .with_provider(provider)
+            })
     }
 
     /// Sends a request once, and once more with new credentials if the upstream refuses those that it has and there
@@ -200,7 +228,11 @@ impl Endpoint {
             };
             let status = response.status();
             tracing::debug!(provider = self.provider, status = status.as_u16(), "is answered");
-            let answer = Answer { response, peer, idle: self.idle };
+            let answer = Answer {
+                response,
+                peer,
+                idle: self.idle,
+            };
             if status.is_success() {
                 return Ok(answer);
             }
@@ -225,14 +257,14 @@ impl Endpoint {
         let mut request = reqwest::Request::new(call.method.clone(), url);
         *request.headers_mut() = self.headers.clone();
         if let Some(secret) = secret {
-            let (name, value) = match self.scheme {
-                Scheme::Bearer => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
-                Scheme::Header(name) => (HeaderName::from_static(name), secret.expose().to_owned()),
-            };
+            let (name, value) = self.scheme.header(secret);
             let mut value = HeaderValue::try_from(value).map_err(|_| {
                 Error::new(
                     Kind::AuthRequired,
-                    format!("expected the key of provider `{}` to be printable text on one line", self.provider),
+                    format!(
+                        "expected the key of provider `{}` to be printable text on one line",
+                        self.provider
+                    ),
                 )
                 .with_provider(&self.provider)
             })?;
@@ -240,7 +272,9 @@ impl Endpoint {
             request.headers_mut().insert(name, value);
         }
         if let Some(body) = &call.body {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(body.clone().into());
         }
         Ok(request)
@@ -281,7 +315,8 @@ impl Answer {
     async fn into_failure(mut self) -> Failure {
         // A body that breaks off, or never comes, still leaves the status to tell of.
         let body = self.body().await.unwrap_or_default();
-        self.peer.refused(self.response.status(), self.response.headers(), &body)
+        self.peer
+            .refused(self.response.status(), self.response.headers(), &body)
     }
 
     async fn body(&mut self) -> Result<Vec<u8>, Error> {
@@ -294,5 +329,31 @@ impl Answer {
                 _ => return Ok(body),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn azure_gets_a_key_in_its_own_header_and_a_token_as_a_bearer() {
+        let header = |secret: &str| Scheme::Header("api-key").header(&Secret::new(secret));
+        assert_eq!(
+            header("0123abc"),
+            (HeaderName::from_static("api-key"), "0123abc".into())
+        );
+        assert_eq!(
+            header("eyJhbGc.eyJpc3M.c2ln"),
+            (AUTHORIZATION, "Bearer eyJhbGc.eyJpc3M.c2ln".into())
+        );
+    }
+
+    #[test]
+    fn nothing_is_built_before_the_first_request() {
+        let http = Http::new();
+        assert!(http.client.get().is_none());
+        http.client().unwrap();
+        assert!(http.clone().client.get().is_some(), "clones share it");
     }
 }

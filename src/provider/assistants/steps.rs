@@ -42,7 +42,10 @@ impl Steps {
         if let Some(kind) = wire.kind.or(details.kind) {
             known.step.kind = kind_of_step(&kind);
         }
-        let status = wire.status.as_deref().unwrap_or(if status == "created" { "in_progress" } else { status });
+        let status = wire
+            .status
+            .as_deref()
+            .unwrap_or(if status == "created" { "in_progress" } else { status });
         known.step.status = camel_case(status);
         for (place, call) in details.tool_calls.unwrap_or_default().iter().enumerate() {
             known.accept_call(call, Some(place), out);
@@ -59,7 +62,11 @@ impl Steps {
     /// `thread.run.step.delta`, which may be of a step that was begun in another stream.
     pub fn accept_delta(&mut self, wire: wire::Step, out: &mut Vec<Event>) {
         let known = self.step(wire.id.as_deref().unwrap_or_default());
-        let details = wire.delta.and_then(|delta| delta.step_details).or(wire.step_details).unwrap_or_default();
+        let details = wire
+            .delta
+            .and_then(|delta| delta.step_details)
+            .or(wire.step_details)
+            .unwrap_or_default();
         if let Some(kind) = details.kind {
             known.step.kind = kind_of_step(&kind);
         }
@@ -129,43 +136,35 @@ impl Known {
     }
 
     /// Takes in a call or a piece of one; `whole` is its place in a whole list. Gives whether more than its arguments
-    /// has changed.
+    /// has changed: those may be long, and come in many pieces.
     fn accept_call(&mut self, wire: &Value, whole: Option<usize>, out: &mut Vec<Event>) -> bool {
         let (place, is_new) = self.find(wire, whole);
-        let before = self.step.calls[place].clone();
         let call = &mut self.step.calls[place];
-        let kind = wire["type"].as_str().unwrap_or_default();
-        if !kind.is_empty() {
-            call.kind = kind_of_call(kind);
-        }
+        let arguments = call.arguments.take();
+        let before = call.clone();
         set(&mut call.call_id, &wire["id"]);
-        let body = &wire[kind];
-        let (arguments, outputs) = match kind {
-            "function" => {
-                call.name = body["name"].as_str().map(str::to_owned).or(call.name.take());
-                call.output = body["output"].as_str().map(str::to_owned).or(call.output.take());
-                (&body["arguments"], &Value::Null)
-            }
-            "code_interpreter" => (&body["input"], &body["outputs"]),
-            "file_search" => (&Value::Null, &body["results"]),
-            _ => (&Value::Null, &Value::Null),
-        };
-        if !kind.is_empty() && !matches!(kind, "function" | "code_interpreter" | "file_search") {
-            call.outputs = vec![camel_keys(body)];
+        let body = Body::of(wire);
+        if !body.kind.is_empty() {
+            call.kind = kind_of_call(body.kind);
         }
-        let arguments_before = call.arguments.take();
-        call.arguments = match (arguments.as_str(), whole) {
-            (Some(piece), None) => Some(arguments_before.unwrap_or_default() + piece),
-            (Some(all), Some(_)) if !all.is_empty() => Some(all.to_owned()),
-            (Some(all), Some(_)) => arguments_before.or(Some(all.to_owned())),
-            (None, _) => arguments_before,
+        call.name = body.name.map(str::to_owned).or(call.name.take());
+        call.output = body.output.map(str::to_owned).or(call.output.take());
+        if let Some(other) = body.other {
+            call.outputs = vec![camel_keys(other)];
+        }
+        self.accept_outputs(place, body.outputs, whole.is_some());
+        let changed = is_new || self.step.calls[place] != before;
+        self.step.calls[place].arguments = match (arguments, body.arguments) {
+            (None, piece) => piece.map(str::to_owned),
+            (Some(all), None) => Some(all),
+            (Some(before), Some(piece)) if whole.is_none() => Some(before + piece),
+            (Some(before), Some("")) => Some(before),
+            (Some(_), Some(all)) => Some(all.to_owned()),
         };
-        self.accept_outputs(place, outputs, whole.is_some());
         if whole.is_none() {
             self.tell_arguments(place, out);
         }
-        let call = &self.step.calls[place];
-        is_new || StepCall { arguments: None, ..before } != StepCall { arguments: None, ..call.clone() }
+        changed
     }
 
     /// The place of a call, made if there is none.
@@ -183,7 +182,9 @@ impl Known {
             }
             (None, Some(index)) => self.last_with(Some(index)),
             // A whole list without ids and indexes is told apart by places, a piece belongs to the newest call.
-            (None, None) => whole.or(self.step.calls.len().checked_sub(1)).filter(|&place| place < self.places.len()),
+            (None, None) => whole
+                .or(self.step.calls.len().checked_sub(1))
+                .filter(|&place| place < self.places.len()),
         };
         let is_new = found.is_none();
         let place = found.unwrap_or_else(|| {
@@ -198,7 +199,9 @@ impl Known {
     }
 
     fn last_with(&self, index: Option<u64>) -> Option<usize> {
-        self.places.iter().rposition(|place| place.index.is_some() && place.index == index)
+        self.places
+            .iter()
+            .rposition(|place| place.index.is_some() && place.index == index)
     }
 
     fn accept_outputs(&mut self, place: usize, outputs: &Value, whole: bool) {
@@ -228,7 +231,10 @@ impl Known {
         let call = &self.step.calls[place];
         let told = &mut self.places[place].told;
         let arguments = call.arguments.as_deref().unwrap_or_default();
-        let Some(piece) = arguments.get(*told..).filter(|piece| !piece.is_empty() && !call.call_id.is_empty()) else {
+        let Some(piece) = arguments
+            .get(*told..)
+            .filter(|piece| !piece.is_empty() && !call.call_id.is_empty())
+        else {
             return;
         };
         *told = arguments.len();
@@ -238,6 +244,55 @@ impl Known {
             name: call.name.clone(),
             text: piece.to_owned(),
         });
+    }
+}
+
+/// A call's own part, which lies below a member named after its kind.
+struct Body<'a> {
+    kind: &'a str,
+    name: Option<&'a str>,
+    /// The arguments or the code: all of it, or a piece.
+    arguments: Option<&'a str>,
+    output: Option<&'a str>,
+    outputs: &'a Value,
+    /// The whole part, where we have no words for it.
+    other: Option<&'a Value>,
+}
+
+impl<'a> Body<'a> {
+    fn of(wire: &'a Value) -> Self {
+        let kind = wire["type"].as_str().unwrap_or_default();
+        let part = &wire[kind];
+        let nothing = Body {
+            kind,
+            name: None,
+            arguments: None,
+            output: None,
+            outputs: &Value::Null,
+            other: None,
+        };
+        match kind {
+            "function" => Body {
+                name: part["name"].as_str(),
+                arguments: part["arguments"].as_str(),
+                output: part["output"].as_str(),
+                ..nothing
+            },
+            "code_interpreter" => Body {
+                arguments: part["input"].as_str(),
+                outputs: &part["outputs"],
+                ..nothing
+            },
+            "file_search" => Body {
+                outputs: &part["results"],
+                ..nothing
+            },
+            "" => nothing,
+            _ => Body {
+                other: Some(part),
+                ..nothing
+            },
+        }
     }
 }
 
@@ -284,7 +339,9 @@ fn camel_keys(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(camel_keys).collect(),
         Value::Object(members) => {
             let members = members.iter().filter(|(name, _)| *name != "index");
-            let renamed: Map<String, Value> = members.map(|(name, value)| (camel_case(name), camel_keys(value))).collect();
+            let renamed: Map<String, Value> = members
+                .map(|(name, value)| (camel_case(name), camel_keys(value)))
+                .collect();
             Value::Object(renamed)
         }
         other => other.clone(),
@@ -313,8 +370,14 @@ mod tests {
     #[test]
     fn pieces_belong_to_the_call_of_their_index_whatever_the_gaps() {
         let mut steps = Steps::default();
-        delta(&mut steps, json!([{ "index": 3, "id": "a", "type": "function", "function": { "name": "f" } }]));
-        delta(&mut steps, json!([{ "index": 0, "id": "b", "type": "function", "function": { "name": "g" } }]));
+        delta(
+            &mut steps,
+            json!([{ "index": 3, "id": "a", "type": "function", "function": { "name": "f" } }]),
+        );
+        delta(
+            &mut steps,
+            json!([{ "index": 0, "id": "b", "type": "function", "function": { "name": "g" } }]),
+        );
         let events = delta(
             &mut steps,
             json!([
@@ -329,31 +392,56 @@ mod tests {
     #[test]
     fn one_index_for_several_calls_and_several_for_one_are_sorted_out_by_id() {
         let mut steps = Steps::default();
-        delta(&mut steps, json!([{ "index": 0, "id": "a", "type": "function", "function": { "arguments": "1" } }]));
-        let events = delta(&mut steps, json!([{ "index": 0, "id": "b", "type": "function", "function": { "arguments": "2" } }]));
+        delta(
+            &mut steps,
+            json!([{ "index": 0, "id": "a", "type": "function", "function": { "arguments": "1" } }]),
+        );
+        let events = delta(
+            &mut steps,
+            json!([{ "index": 0, "id": "b", "type": "function", "function": { "arguments": "2" } }]),
+        );
         assert_eq!(pieces(&events), [("b", "2")]);
-        let events = delta(&mut steps, json!([{ "index": 0, "type": "function", "function": { "arguments": "3" } }]));
+        let events = delta(
+            &mut steps,
+            json!([{ "index": 0, "type": "function", "function": { "arguments": "3" } }]),
+        );
         assert_eq!(pieces(&events), [("b", "3")]);
-        let events = delta(&mut steps, json!([{ "index": 9, "id": "a", "type": "function", "function": { "arguments": "4" } }]));
+        let events = delta(
+            &mut steps,
+            json!([{ "index": 9, "id": "a", "type": "function", "function": { "arguments": "4" } }]),
+        );
         assert_eq!(pieces(&events), [("a", "4")]);
     }
 
     #[test]
     fn arguments_wait_until_it_is_known_whose_they_are() {
         let mut steps = Steps::default();
-        assert_eq!(pieces(&delta(&mut steps, json!([{ "index": 0, "type": "function", "function": { "arguments": "1" } }]))), []);
-        let events = delta(&mut steps, json!([{ "index": 0, "id": "a", "type": "function", "function": { "arguments": "2" } }]));
+        assert_eq!(
+            pieces(&delta(
+                &mut steps,
+                json!([{ "index": 0, "type": "function", "function": { "arguments": "1" } }])
+            )),
+            []
+        );
+        let events = delta(
+            &mut steps,
+            json!([{ "index": 0, "id": "a", "type": "function", "function": { "arguments": "2" } }]),
+        );
         assert_eq!(pieces(&events), [("a", "12")]);
     }
 
     #[test]
     fn code_and_what_it_printed_grow() {
         let mut steps = Steps::default();
-        let code = |body: Value| json!([{ "index": 0, "id": "c", "type": "code_interpreter", "code_interpreter": body }]);
+        let code =
+            |body: Value| json!([{ "index": 0, "id": "c", "type": "code_interpreter", "code_interpreter": body }]);
         delta(&mut steps, code(json!({ "input": "print(1", "outputs": [] })));
         let events = delta(&mut steps, code(json!({ "input": ")" })));
         assert_eq!(pieces(&events), [("c", ")")]);
-        delta(&mut steps, code(json!({ "outputs": [{ "index": 0, "type": "logs", "logs": "1" }] })));
+        delta(
+            &mut steps,
+            code(json!({ "outputs": [{ "index": 0, "type": "logs", "logs": "1" }] })),
+        );
         let events = delta(
             &mut steps,
             code(json!({ "outputs": [
@@ -368,7 +456,10 @@ mod tests {
         assert_eq!(step.calls[0].arguments.as_deref(), Some("print(1)"));
         assert_eq!(
             step.calls[0].outputs,
-            [json!({ "type": "logs", "logs": "1\n" }), json!({ "type": "image", "fileId": "file_1" })]
+            [
+                json!({ "type": "logs", "logs": "1\n" }),
+                json!({ "type": "image", "fileId": "file_1" })
+            ]
         );
     }
 

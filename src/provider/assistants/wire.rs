@@ -333,8 +333,14 @@ impl From<&Usage> for protocol::Usage {
             input_tokens,
             output_tokens,
             total_tokens: usage.total_tokens.unwrap_or(input_tokens + output_tokens),
-            cached_tokens: usage.prompt_token_details.as_ref().and_then(|details| details.cached_tokens),
-            reasoning_tokens: usage.completion_tokens_details.as_ref().and_then(|details| details.reasoning_tokens),
+            cached_tokens: usage
+                .prompt_token_details
+                .as_ref()
+                .and_then(|details| details.cached_tokens),
+            reasoning_tokens: usage
+                .completion_tokens_details
+                .as_ref()
+                .and_then(|details| details.reasoning_tokens),
         }
     }
 }
@@ -342,7 +348,11 @@ impl From<&Usage> for protocol::Usage {
 impl From<Annotation> for protocol::Annotation {
     fn from(annotation: Annotation) -> Self {
         let kind = annotation.kind.unwrap_or_default();
-        let cited = annotation.file_citation.or(annotation.file_path).or(annotation.url_citation).unwrap_or_default();
+        let cited = annotation
+            .file_citation
+            .or(annotation.file_path)
+            .or(annotation.url_citation)
+            .unwrap_or_default();
         protocol::Annotation {
             kind: camel_case(&kind),
             text: annotation.text,
@@ -393,7 +403,7 @@ mod tests {
 
     #[test]
     fn nulls_and_wrong_types_are_absent() {
-        let run: Run = serde_json::from_str(r#"{"id":7,"status":"queued","usage":[],"last_error":null}"#).unwrap();
+        let run: Run = serde_json::from_str(r#"{"id":7,"status":"queued","usage":"none","last_error":null}"#).unwrap();
         assert!(run.id.is_none() && run.usage.is_none() && run.last_error.is_none());
         assert_eq!(run.status.as_deref(), Some("queued"));
         let delta: MessageDelta = serde_json::from_str(r#"{"id":null,"delta":{"content":null}}"#).unwrap();
