@@ -16,3 +16,6 @@ mod assistants_judge;
 mod ask;
 /// `assistd chat`, the console.
 mod console;
+/// The real model inside the process: answers, conversations, cancelling, limits, memory.
+#[cfg(feature = "embedded")]
+mod embedded;

@@ -67,10 +67,7 @@ pub enum Cut {
     /// In two, before this byte.
     At(usize),
     /// Before this byte, and then after every so many.
-    From {
-        first: usize,
-        every: usize,
-    },
+    From { first: usize, every: usize },
 }
 
 impl Upstream {
