@@ -114,14 +114,12 @@ fn supported(content: &Content) -> Result<(), Refusal> {
         )));
     }
     // The weights' reader takes a head to be as wide as the embedding has room for.
-    if let (Some(width), Some(implied)) = (number(content, "llama.attention.key_length"), head_width(content)) {
-        if width != implied {
-            return Err(Refusal(format!(
-                "expected attention heads of width {implied}, got {width}"
-            )));
-        }
+    match (number(content, "llama.attention.key_length"), head_width(content)) {
+        (Some(width), Some(implied)) if width != implied => Err(Refusal(format!(
+            "expected attention heads of width {implied}, got {width}"
+        ))),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn template(content: &Content) -> Result<Template, Refusal> {
