@@ -255,9 +255,15 @@ impl Settings {
 
     /// Every key that the settings and the well-known variables lead to, for blanking them.
     pub fn known_keys(&self) -> Vec<String> {
-        let named = self.layer.providers.values().filter_map(|provider| provider.api_key_env.as_deref());
+        let named = self
+            .layer
+            .providers
+            .values()
+            .filter_map(|provider| provider.api_key_env.as_deref());
         let names = named.chain(["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"]);
-        let keys = names.filter_map(|name| self.environment.get(name)).map(|key| key.trim().to_owned());
+        let keys = names
+            .filter_map(|name| self.environment.get(name))
+            .map(|key| key.trim().to_owned());
         keys.filter(|key| !key.is_empty()).collect()
     }
 

@@ -29,6 +29,7 @@ pub mod store;
 pub mod provider;
 mod outbox;
 mod watch;
+mod descriptor;
 pub mod transcript;
 pub mod thread;
 mod ids;

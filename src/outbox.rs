@@ -56,7 +56,11 @@ struct Queue {
 }
 
 enum Entry {
-    Message { body: Body, kind: EntryKind, lane: Option<Rc<LaneState>> },
+    Message {
+        body: Body,
+        kind: EntryKind,
+        lane: Option<Rc<LaneState>>,
+    },
     Delta(Delta),
 }
 
@@ -123,19 +127,31 @@ impl Outbox {
 
     /// Queues a response.
     pub fn respond(&self, text: String) {
-        self.push(Entry::Message { body: Body::Ready(text), kind: EntryKind::Response, lane: None });
+        self.push(Entry::Message {
+            body: Body::Ready(text),
+            kind: EntryKind::Response,
+            lane: None,
+        });
     }
 
     /// Queues a notification or request that belongs to no run.
     pub fn notify(&self, text: String) {
-        self.push(Entry::Message { body: Body::Ready(text), kind: EntryKind::Other, lane: None });
+        self.push(Entry::Message {
+            body: Body::Ready(text),
+            kind: EntryKind::Other,
+            lane: None,
+        });
     }
 
     /// A place for the run with this address.
     pub fn lane(&self, address: Address) -> Lane {
         Lane {
             outbox: self.clone(),
-            state: Rc::new(LaneState { address, unsent: Cell::new(0), last: Cell::new(None) }),
+            state: Rc::new(LaneState {
+                address,
+                unsent: Cell::new(0),
+                last: Cell::new(None),
+            }),
         }
     }
 
@@ -146,7 +162,8 @@ impl Outbox {
 
     /// Waits until fewer than [`RESPONSE_ROOM`] responses wait. Safe to drop.
     pub async fn response_room(&self) {
-        self.until(|queue| queue.responses < RESPONSE_ROOM || queue.is_broken).await;
+        self.until(|queue| queue.responses < RESPONSE_ROOM || queue.is_broken)
+            .await;
     }
 
     /// Whether there is room for a response now.
@@ -156,7 +173,8 @@ impl Outbox {
 
     /// Waits until everything queued so far and later has been taken by the client. Safe to drop.
     pub async fn flushed(&self) {
-        self.until(|queue| queue.is_broken || (queue.entries.is_empty() && !queue.is_writing)).await;
+        self.until(|queue| queue.is_broken || (queue.entries.is_empty() && !queue.is_writing))
+            .await;
     }
 
     /// Whether anything waits, and how many bytes the client has taken: if that stands still, it does not read.
@@ -231,12 +249,16 @@ impl Lane {
 
     /// Waits until fewer than [`LANE_ROOM`] entries of the run wait. Safe to drop.
     pub async fn room(&self) {
-        self.outbox.until(|queue| self.state.unsent.get() < LANE_ROOM || queue.is_broken).await;
+        self.outbox
+            .until(|queue| self.state.unsent.get() < LANE_ROOM || queue.is_broken)
+            .await;
     }
 
     /// The longest piece of text, escaped and in bytes, that fits one message of this run.
     pub fn max_piece(&self) -> usize {
-        self.outbox.max_message().saturating_sub(self.state.address.len() + MAX_DELTA_OVERHEAD)
+        self.outbox
+            .max_message()
+            .saturating_sub(self.state.address.len() + MAX_DELTA_OVERHEAD)
     }
 
     /// The largest message that the client takes.
@@ -250,7 +272,11 @@ impl Lane {
     }
 
     fn push(&self, body: Body, kind: EntryKind) {
-        self.outbox.push(Entry::Message { body, kind, lane: Some(self.state.clone()) });
+        self.outbox.push(Entry::Message {
+            body,
+            kind,
+            lane: Some(self.state.clone()),
+        });
     }
 }
 
@@ -278,7 +304,13 @@ impl Queue {
             lane.unsent.set(lane.unsent.get() + 1);
             lane.last.set(Some(self.taken + self.entries.len() as u64));
         }
-        if matches!(entry, Entry::Message { kind: EntryKind::Response, .. }) {
+        if matches!(
+            entry,
+            Entry::Message {
+                kind: EntryKind::Response,
+                ..
+            }
+        ) {
             self.responses += 1;
         }
         self.entries.push_back(entry);
@@ -290,7 +322,13 @@ impl Queue {
         if let Some(lane) = entry.lane() {
             lane.unsent.set(lane.unsent.get() - 1);
         }
-        if matches!(entry, Entry::Message { kind: EntryKind::Response, .. }) {
+        if matches!(
+            entry,
+            Entry::Message {
+                kind: EntryKind::Response,
+                ..
+            }
+        ) {
             self.responses -= 1;
         }
         Some(entry)

@@ -25,7 +25,7 @@ use crate::provider::{self, End, Event, Provider, Request, Round, ToolCall};
 use crate::store::Journal;
 use crate::transcript::{Entry, RunEnd, Transcript};
 
-pub use tools::{Ask, Desk, DEFERRED_TIMEOUT};
+pub use tools::{Ask, Desk, Reply};
 
 use batch::Batch;
 
@@ -198,7 +198,12 @@ impl Run {
             };
             let text = std::mem::take(&mut self.round_text);
             self.request.rounds.push(Round { text, calls, outputs });
-            self.request.anchor = self.transcript.borrow().anchor().cloned().or(self.request.anchor.take());
+            self.request.anchor = self
+                .transcript
+                .borrow()
+                .anchor()
+                .cloned()
+                .or(self.request.anchor.take());
             self.usage_before = self.transcript.borrow().usage().unwrap_or_default();
         }
     }
@@ -234,7 +239,10 @@ impl Run {
     /// token that has fired, the provider only tells the upstream to stop.
     fn stopped_between_rounds(&self) -> Option<Rest> {
         let anchor = self.transcript.borrow().anchor().cloned()?;
-        let request = Request { anchor: Some(anchor), ..self.request.clone() };
+        let request = Request {
+            anchor: Some(anchor),
+            ..self.request.clone()
+        };
         Some(self.provider.answer(request))
     }
 
@@ -250,13 +258,27 @@ impl Run {
             Event::MessageDone => self.finish_message(),
             Event::Annotation { index, annotation } => {
                 let message_id = self.message();
-                self.entry(Entry::Annotation { index, annotation: annotation.clone() });
-                self.event(RunEvent::Annotation { message_id: message_id.to_string(), index, annotation });
+                self.entry(Entry::Annotation {
+                    index,
+                    annotation: annotation.clone(),
+                });
+                self.event(RunEvent::Annotation {
+                    message_id: message_id.to_string(),
+                    index,
+                    annotation,
+                });
             }
             Event::Image { index, image } => {
                 let message_id = self.message();
-                self.entry(Entry::Image { index, image: image.clone() });
-                self.event(RunEvent::Image { message_id: message_id.to_string(), index, image });
+                self.entry(Entry::Image {
+                    index,
+                    image: image.clone(),
+                });
+                self.event(RunEvent::Image {
+                    message_id: message_id.to_string(),
+                    index,
+                    image,
+                });
             }
             Event::Step(step) => self.step(step),
             Event::Usage(usage) => {
@@ -266,13 +288,27 @@ impl Run {
             }
             Event::Anchor(anchor) => self.entry(Entry::Anchor { anchor }),
             Event::Status(status) => self.event(RunEvent::Status { status }),
-            Event::ToolArguments { step_id, call_id, name, text } => {
-                self.event(RunEvent::ToolArguments { step_id, call_id, name, text });
+            Event::ToolArguments {
+                step_id,
+                call_id,
+                name,
+                text,
+            } => {
+                self.event(RunEvent::ToolArguments {
+                    step_id,
+                    call_id,
+                    name,
+                    text,
+                });
             }
             Event::Reasoning { text, summary } => self.event(RunEvent::Reasoning { text, summary }),
             Event::Retry { attempt, delay, error } => {
                 let delay_ms = delay.as_millis() as u64;
-                self.event(RunEvent::Retry { attempt, delay_ms, error });
+                self.event(RunEvent::Retry {
+                    attempt,
+                    delay_ms,
+                    error,
+                });
             }
             Event::RateLimit(limits) => self.event(RunEvent::RateLimit(limits)),
             Event::Truncated { messages } => self.event(RunEvent::Truncated { messages }),
@@ -290,7 +326,8 @@ impl Run {
         if self.has_tools {
             self.round_text.push_str(text);
         }
-        self.batch.delta(&message, index, part, text, &mut self.transcript.borrow_mut());
+        self.batch
+            .delta(&message, index, part, text, &mut self.transcript.borrow_mut());
     }
 
     fn start_message(&mut self) {
@@ -382,6 +419,13 @@ pub async fn drain(mut rest: Rest) -> Option<serde_json::Value> {
 }
 
 fn unanswered(reason: StopReason, status: RunStatus, calls: Vec<ToolCall>) -> RunEnd {
-    let entry = |call: ToolCall| ToolCallEntry { call_id: call.id, name: call.name, arguments: call.arguments };
-    RunEnd { tool_calls: calls.into_iter().map(entry).collect(), ..RunEnd::new(status, reason) }
+    let entry = |call: ToolCall| ToolCallEntry {
+        call_id: call.id,
+        name: call.name,
+        arguments: call.arguments,
+    };
+    RunEnd {
+        tool_calls: calls.into_iter().map(entry).collect(),
+        ..RunEnd::new(status, reason)
+    }
 }

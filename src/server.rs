@@ -34,8 +34,8 @@ use crate::error::{Error, Kind};
 use crate::frame::{FrameError, Frames};
 use crate::outbox::{self, Lane, Outbox};
 use crate::protocol::RunStatus;
-use crate::run::{self, Ask, Desk, Ended, Events, Stop};
-use crate::store::{Begun, Place, Snapshot, Store};
+use crate::run::{Ask, Desk, Ended, Events, Stop};
+use crate::store::{Begun, Journal, Place, Snapshot, Store};
 use crate::transcript::Transcript;
 
 use lifecycle::{Phase, Shutdown};
@@ -57,6 +57,8 @@ pub(crate) struct Server {
     signals: Signals,
     outbox: Outbox,
     store: Store,
+    /// The journal, from the first run on.
+    journal: Option<Journal>,
     providers: Rc<Providers>,
     client: Client,
     runs: HashMap<String, LiveRun>,
@@ -101,7 +103,7 @@ struct LiveRun {
     prepared: Option<Prepared>,
     provider: String,
     lane: Option<Lane>,
-    journal: Option<crate::store::Journal>,
+    journal: Option<Journal>,
     transcript: Rc<RefCell<Transcript>>,
     seq: Rc<Cell<u64>>,
 }
@@ -166,6 +168,7 @@ impl Server {
         let framing = settings.framing.unwrap_or(Framing::Lines);
         let server = Server {
             store: Store::open(place, settings.role),
+            journal: None,
             wire_log: crate::wire_log::WireLog::open(&settings),
             settings: Rc::new(settings),
             signals,
@@ -212,7 +215,10 @@ impl Server {
                 _ = &mut *writer, if !phase.is_gone() => self.client_gone(),
                 () = outbox.response_room(), if phase.reads() && !outbox.has_response_room() => {}
                 () = stalled(&outbox), if phase == Phase::InputEnded => self.client_gone(),
-                frame = input.next(), if phase.reads() && has_room => self.on_frame(frame, input.decoder().framing()),
+                frame = input.next(), if phase.reads() && has_room => {
+                    self.on_frame(frame, input.decoder().framing());
+                    input.decoder_mut().set_max_input(self.settings.max_input_bytes() as usize);
+                }
             }
         }
     }
@@ -268,7 +274,10 @@ impl Server {
 
     /// A task that panicked still answers whoever waits for it.
     fn on_panic(&mut self, owner: Option<Owner>) {
-        let error = Error::new(Kind::Internal, "assistd has a bug here and could not go on; the log has the details");
+        let error = Error::new(
+            Kind::Internal,
+            "assistd has a bug here and could not go on; the log has the details",
+        );
         match owner {
             Some(Owner::Request(reply)) => self.respond(reply, Err(error)),
             Some(Owner::Run(run_id)) => self.fail(&run_id, error),

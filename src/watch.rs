@@ -8,11 +8,12 @@ use futures::future::LocalBoxFuture;
 pub fn death_of(process_id: u32) -> Option<LocalBoxFuture<'static, ()>> {
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
     use tokio::io::Interest;
-    use tokio::io::unix::AsyncFd;
+
+    use crate::descriptor::register;
 
     let pid = Pid::from_raw(i32::try_from(process_id).ok()?)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE).ok()?;
+    let pidfd = register(pidfd, Interest::READABLE).ok()?;
     Some(Box::pin(async move {
         // A process's descriptor becomes readable when it dies; an error of the poll means the same to us.
         let _ = pidfd.readable().await;
@@ -41,6 +42,11 @@ pub fn death_of(_process_id: u32) -> Option<LocalBoxFuture<'static, ()>> {
 
 /// This process's resident memory in bytes, where the system tells.
 pub fn resident_bytes() -> Option<u64> {
-    let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
+    let pages: u64 = std::fs::read_to_string("/proc/self/statm")
+        .ok()?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }

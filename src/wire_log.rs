@@ -26,7 +26,10 @@ impl WireLog {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         match options.open(path) {
-            Ok(file) => Some(WireLog(Rc::new(Log { file: RefCell::new(file), keys: settings.known_keys() }))),
+            Ok(file) => Some(WireLog(Rc::new(Log {
+                file: RefCell::new(file),
+                keys: settings.known_keys(),
+            }))),
             Err(error) => {
                 tracing::error!(%error, path = %path.display(), "the wire log cannot be opened");
                 None
@@ -49,7 +52,13 @@ impl WireLog {
         let mut line = String::with_capacity(direction.len() + text.len() + 1);
         line.push_str(direction);
         // A JSON text may be spread over lines; the log has one line for each.
-        line.extend(text.chars().map(|character| if matches!(character, '\n' | '\r') { ' ' } else { character }));
+        line.extend(text.chars().map(|character| {
+            if matches!(character, '\n' | '\r') {
+                ' '
+            } else {
+                character
+            }
+        }));
         for key in &self.0.keys {
             line = line.replace(key.as_str(), "[key]");
         }

@@ -127,8 +127,12 @@ impl Settings {
     /// One choice for each provider whose upstream lists assistants of its own.
     pub fn upstream_choices(&self) -> Vec<Choice> {
         let names: Vec<String> = self.providers().into_iter().map(|entry| entry.name).collect();
-        let choices = names.iter().filter_map(|name| self.bare_provider(name, "it is in the settings").ok());
-        choices.filter(|choice| choice.provider_settings.dialect == Dialect::Assistants).collect()
+        let choices = names
+            .iter()
+            .filter_map(|name| self.bare_provider(name, "it is in the settings").ok());
+        choices
+            .filter(|choice| choice.provider_settings.dialect == Dialect::Assistants)
+            .collect()
     }
 
     fn assistant(&self, name: &str, reason: &str) -> Result<Choice, Error> {

@@ -33,7 +33,12 @@ impl Address {
             head.push_str(&token.to_string());
         }
         head.push_str(r#","seq":"#);
-        Address { thread_id: thread_id.to_owned(), run_id: run_id.to_owned(), token, head }
+        Address {
+            thread_id: thread_id.to_owned(),
+            run_id: run_id.to_owned(),
+            token,
+            head,
+        }
     }
 
     /// Its share of a message, in bytes.
@@ -116,7 +121,11 @@ mod tests {
     #[test]
     fn the_escaped_length_is_what_is_written() {
         for text in ["", "plain", "\"\\/\n\r\t\u{8}\u{c}\u{0}\u{1f}\u{7f}", "äö€😀\u{2028}"] {
-            assert_eq!(escaped_len(text) + 2, serde_json::to_string(text).unwrap().len(), "{text:?}");
+            assert_eq!(
+                escaped_len(text) + 2,
+                serde_json::to_string(text).unwrap().len(),
+                "{text:?}"
+            );
         }
     }
 }

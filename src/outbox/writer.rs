@@ -52,8 +52,14 @@ impl Shared {
             };
             let Some(entry) = entry else { break };
             match entry {
-                Entry::Message { body: Body::Ready(text), .. } => put(framing, &text, buffer, &mut tap),
-                Entry::Message { body: Body::Later(make), .. } => put(framing, &make(), buffer, &mut tap),
+                Entry::Message {
+                    body: Body::Ready(text),
+                    ..
+                } => put(framing, &text, buffer, &mut tap),
+                Entry::Message {
+                    body: Body::Later(make),
+                    ..
+                } => put(framing, &make(), buffer, &mut tap),
                 Entry::Delta(delta) => {
                     if framing == Framing::Lines && tap.is_none() {
                         delta.write(buffer);

@@ -9,16 +9,13 @@ use std::rc::Rc;
 use crate::outbox::{Body, Lane, Piece, escaped_len};
 use crate::protocol::{EventParams, PartKind, RunEvent};
 use crate::rpc;
-use crate::store::{self, Journal, RunKey};
+use crate::store::{self, Journal, RECORD_TEXT_MAX};
 use crate::transcript::{Entry, Transcript};
-
-/// The most text in one record, in bytes.
-const MAX_RECORD: usize = 8 * 1024;
 
 /// What waits to be journaled and shown.
 pub(super) struct Batch {
     journal: Journal,
-    key: RunKey,
+    run_id: String,
     records: store::Batch,
     /// In the order in which it is shown.
     shown: Vec<Shown>,
@@ -61,13 +58,13 @@ impl Shown {
 impl Batch {
     pub(super) fn new(journal: Journal, lane: &Lane, seq: Rc<Cell<u64>>) -> Self {
         Batch {
-            key: RunKey::new(&lane.address().run_id),
+            run_id: lane.address().run_id.clone(),
             journal,
             records: store::Batch::default(),
             shown: Vec::new(),
             text: String::new(),
             place: None,
-            max_piece: MAX_RECORD.min(lane.max_piece()),
+            max_piece: RECORD_TEXT_MAX.min(lane.max_piece()),
             seq,
             is_kept: true,
         }
@@ -93,7 +90,11 @@ impl Batch {
             .is_some_and(|place| place.index == index && place.part == part && Rc::ptr_eq(&place.message, message));
         if !is_neighbour {
             self.settle(transcript);
-            self.place = Some(Place { message: message.clone(), index, part });
+            self.place = Some(Place {
+                message: message.clone(),
+                index,
+                part,
+            });
         }
         self.text.push_str(text);
     }
@@ -102,7 +103,7 @@ impl Batch {
     pub(super) fn entry(&mut self, entry: Entry, transcript: &mut Transcript) {
         self.settle(transcript);
         let seq = self.next_seq();
-        self.records.entry(&self.key, seq, &entry);
+        self.records.entry(&self.run_id, seq, &entry);
         transcript.apply(seq, entry);
     }
 
@@ -137,10 +138,18 @@ impl Batch {
             rest = &rest[length..];
             let seq = self.seq.get() + 1;
             self.seq.set(seq);
-            self.records.delta(&self.key, seq, place.index, place.part, piece);
+            self.records.delta(&self.run_id, seq, place.index, place.part, piece);
             let (text, start) = transcript.delta(seq, place.index, place.part, piece);
             let end = start + length;
-            let piece = Piece { seq, index: place.index, part: place.part, text, start, end, escaped };
+            let piece = Piece {
+                seq,
+                index: place.index,
+                part: place.part,
+                text,
+                start,
+                end,
+                escaped,
+            };
             self.shown.push(Shown::Piece(place.message.clone(), piece));
         }
         self.text.clear();
@@ -181,10 +190,16 @@ fn show(lane: &Lane, seq: u64, event: RunEvent) {
     };
     let mut text = rpc::notify("assistant/event", &params);
     if text.len() > lane.max_message() {
-        let params = EventParams { event: shortened(params.event), ..params };
+        let params = EventParams {
+            event: shortened(params.event),
+            ..params
+        };
         text = rpc::notify("assistant/event", &params);
         if text.len() > lane.max_message() {
-            tracing::warn!(run = address.run_id, "an event is larger than the client's maxMessageBytes and is left out");
+            tracing::warn!(
+                run = address.run_id,
+                "an event is larger than the client's maxMessageBytes and is left out"
+            );
             return;
         }
     }
@@ -194,8 +209,15 @@ fn show(lane: &Lane, seq: u64, event: RunEvent) {
 /// An event without what may be large: the client reads that with `message/read` or `run/get`.
 fn shortened(event: RunEvent) -> RunEvent {
     match event {
-        RunEvent::Message { message_id, status, .. } => RunEvent::Message { message_id, status, content: None },
-        RunEvent::Upstream { name, .. } => RunEvent::Upstream { name, data: serde_json::Value::Null },
+        RunEvent::Message { message_id, status, .. } => RunEvent::Message {
+            message_id,
+            status,
+            content: None,
+        },
+        RunEvent::Upstream { name, .. } => RunEvent::Upstream {
+            name,
+            data: serde_json::Value::Null,
+        },
         RunEvent::Step { mut step } => {
             for call in &mut step.calls {
                 call.arguments = None;

@@ -11,7 +11,10 @@ impl Run {
         if let Some(known) = self.known_step(|known| known.id == step.id) {
             for call in &mut step.calls {
                 let known = known.calls.iter().find(|known| known.call_id == call.call_id);
-                call.output = call.output.take().or_else(|| known.and_then(|known| known.output.clone()));
+                call.output = call
+                    .output
+                    .take()
+                    .or_else(|| known.and_then(|known| known.output.clone()));
             }
             if known == step {
                 return;
@@ -23,8 +26,11 @@ impl Run {
 
     /// A step for calls that the upstream has reported none for.
     pub(super) fn begin_calls(&mut self, calls: &[ToolCall]) {
-        let unknown: Vec<StepCall> =
-            calls.iter().filter(|call| self.step_of(&call.id).is_none()).map(StepCall::from).collect();
+        let unknown: Vec<StepCall> = calls
+            .iter()
+            .filter(|call| self.step_of(&call.id).is_none())
+            .map(StepCall::from)
+            .collect();
         let Some(first) = unknown.first() else {
             return;
         };
@@ -59,6 +65,12 @@ impl Run {
     }
 
     fn known_step(&self, wanted: impl Fn(&RunStep) -> bool) -> Option<RunStep> {
-        self.transcript.borrow().steps().iter().rev().find(|step| wanted(step)).cloned()
+        self.transcript
+            .borrow()
+            .steps()
+            .iter()
+            .rev()
+            .find(|step| wanted(step))
+            .cloned()
     }
 }

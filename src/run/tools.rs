@@ -13,7 +13,7 @@ use crate::protocol::{StepCall, ToolCallParams, ToolCallResult, ToolOutput};
 use crate::provider::ToolCall;
 
 /// How long a client may take for a call that it has put off.
-pub const DEFERRED_TIMEOUT: Duration = Duration::from_secs(600);
+const DEFERRED_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A tool that the client is to call.
 pub struct Ask {
@@ -68,7 +68,11 @@ impl Run {
                 is_error: result.is_error,
                 output: result.output.map(|output| output.into_text()).unwrap_or_default(),
             },
-            Err(reason) => ToolOutput { call_id: call.id.clone(), is_error: true, output: reason },
+            Err(reason) => ToolOutput {
+                call_id: call.id.clone(),
+                is_error: true,
+                output: reason,
+            },
         }
     }
 
@@ -82,7 +86,11 @@ impl Run {
         let mut limit = self.tool_timeout;
         loop {
             let reply = tokio::time::timeout(limit, answer).await.map_err(|_| {
-                format!("error: the tool `{}` was not answered within {} s", call.name, limit.as_secs_f64())
+                format!(
+                    "error: the tool `{}` was not answered within {} s",
+                    call.name,
+                    limit.as_secs_f64()
+                )
             })?;
             match reply.map_err(|_| gone())? {
                 Reply::Output(result) => return Ok(result),
@@ -96,7 +104,11 @@ impl Run {
     }
 
     fn call_params(&self, call: &ToolCall) -> Result<ToolCallParams, String> {
-        let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
+        let text = if call.arguments.trim().is_empty() {
+            "{}"
+        } else {
+            &call.arguments
+        };
         let arguments = serde_json::from_str(text)
             .map_err(|error| format!("error: the arguments of `{}` are not JSON: {error}", call.name))?;
         let address = self.lane.address();

@@ -30,7 +30,9 @@ impl Server {
         self.errand(reply, async move {
             let listed = listed.await.assistants;
             let entry = listed.into_iter().find(|entry| entry.name == params.assistant);
-            entry.ok_or_else(|| Error::not_found("assistant", &params.assistant).with_hint("`assistant/list` names them all"))
+            entry.ok_or_else(|| {
+                Error::not_found("assistant", &params.assistant).with_hint("`assistant/list` names them all")
+            })
         });
     }
 
@@ -64,7 +66,9 @@ impl Server {
 
     /// `provider/list`
     pub(super) fn list_providers(&self) -> ProviderListResult {
-        ProviderListResult { providers: self.settings.providers() }
+        ProviderListResult {
+            providers: self.settings.providers(),
+        }
     }
 
     /// `rpc.discover`. Where the whole does not fit the client's messages, it comes without its descriptions.
@@ -92,7 +96,9 @@ impl Server {
 
 fn new_ones(entries: Vec<AssistantEntry>, known: &[AssistantEntry]) -> Vec<AssistantEntry> {
     let is_known = |entry: &AssistantEntry| {
-        known.iter().any(|known| known.name == entry.name || (known.upstream_id.is_some() && known.upstream_id == entry.upstream_id))
+        known.iter().any(|known| {
+            known.name == entry.name || (known.upstream_id.is_some() && known.upstream_id == entry.upstream_id)
+        })
     };
     entries.into_iter().filter(|entry| !is_known(entry)).collect()
 }

@@ -77,10 +77,16 @@ impl Server {
     /// The dispatch table.
     fn request(&mut self, reply: ReplyTo, method: &str, params: &Params) -> Result<Outcome, Error> {
         if self.phase != Phase::Open && self.phase != Phase::InputEnded {
-            return Err(Error::new(Kind::ShuttingDown, "assistd is shutting down and takes no more requests"));
+            return Err(Error::new(
+                Kind::ShuttingDown,
+                "assistd is shutting down and takes no more requests",
+            ));
         }
         if reply.batch.is_some() && matches!(method, "initialize" | "shutdown" | "exit") {
-            return Err(Error::new(Kind::InvalidRequest, format!("`{method}` cannot be part of a batch")));
+            return Err(Error::new(
+                Kind::InvalidRequest,
+                format!("`{method}` cannot be part of a batch"),
+            ));
         }
         match method {
             "initialize" => now(&self.initialize(params.decode()?)?),
@@ -133,7 +139,9 @@ impl Server {
 }
 
 fn now(result: &impl Serialize) -> Result<Outcome, Error> {
-    Ok(Outcome::Now(serde_json::to_string(result).expect("a result is plain data")))
+    Ok(Outcome::Now(
+        serde_json::to_string(result).expect("a result is plain data"),
+    ))
 }
 
 /// The answer follows from what was just begun.
@@ -147,7 +155,10 @@ fn none(params: &Params) -> Result<(), Error> {
 
 /// Vim's form: the id of the request to cancel stands where a request has its own, and nobody waits for an answer.
 fn is_topmost_cancel(method: &str, params: &Params) -> bool {
-    method == "$/cancelRequest" && params.decode::<serde_json::Map<String, Value>>().is_ok_and(|map| !map.contains_key("id"))
+    method == "$/cancelRequest"
+        && params
+            .decode::<serde_json::Map<String, Value>>()
+            .is_ok_and(|map| !map.contains_key("id"))
 }
 
 fn is_answered(entry: &Incoming) -> bool {
@@ -161,10 +172,15 @@ fn is_answered(entry: &Incoming) -> bool {
 fn unknown(method: &str) -> Error {
     let error = Error::new(Kind::MethodNotFound, format!("unknown method `{method}`"));
     if PLANNED.contains(&method) {
-        return error.with_hint(format!("`{method}` is not built yet in version {}", env!("CARGO_PKG_VERSION")));
+        return error.with_hint(format!(
+            "`{method}` is not built yet in version {}",
+            env!("CARGO_PKG_VERSION")
+        ));
     }
     let requests = METHODS.iter().filter(|row| row.direction == Direction::ToServer);
-    let nearest = requests.map(|row| (strsim::damerau_levenshtein(method, row.name), row.name)).min();
+    let nearest = requests
+        .map(|row| (strsim::damerau_levenshtein(method, row.name), row.name))
+        .min();
     match nearest {
         Some((distance, name)) if distance <= 3 => error.with_hint(format!("did you mean `{name}`?")),
         _ => error,

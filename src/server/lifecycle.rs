@@ -94,7 +94,10 @@ impl Server {
     /// `initialize`
     pub(super) fn initialize(&mut self, params: InitializeParams) -> Result<InitializeResult, Error> {
         if self.client.has_spoken {
-            return Err(Error::new(Kind::InvalidRequest, "`initialize` comes first or not at all"));
+            return Err(Error::new(
+                Kind::InvalidRequest,
+                "`initialize` comes first or not at all",
+            ));
         }
         if let Some(version) = params.protocol_version.filter(|version| *version != PROTOCOL_VERSION) {
             return Err(Error::new(
@@ -144,7 +147,10 @@ impl Server {
         ServerCapabilities {
             methods: requests.map(|row| row.name.to_owned()).collect(),
             events: EventType::ALL.iter().map(|kind| kind.name().to_owned()).collect(),
-            dialects: Dialect::BUILT.iter().map(|dialect| dialect.as_str().to_owned()).collect(),
+            dialects: Dialect::BUILT
+                .iter()
+                .map(|dialect| dialect.as_str().to_owned())
+                .collect(),
             max_message_bytes: self.outbox.max_message() as u64,
             max_input_bytes: self.settings.max_input_bytes(),
         }
@@ -174,7 +180,10 @@ impl Server {
     /// `shutdown`: answered when every run has ended and was answered.
     pub(super) fn shutdown(&mut self, reply: ReplyTo) {
         self.phase = Phase::Shut;
-        self.shutdown = Some(Shutdown { reply, deadline: Instant::now() + LEAVE_DEADLINE });
+        self.shutdown = Some(Shutdown {
+            reply,
+            deadline: Instant::now() + LEAVE_DEADLINE,
+        });
         self.stop_all(StopReason::Cancelled);
     }
 
@@ -245,7 +254,9 @@ impl Server {
             Phase::Open | Phase::Shut => false,
             Phase::InputEnded | Phase::Leaving(..) => self.runs.is_empty() && self.tasks.is_empty(),
             // Answers interest nobody now; what was shown is kept and upstreams are told.
-            Phase::Gone(_) => self.runs.is_empty() && self.owners.values().all(|owner| matches!(owner, Owner::Request(_))),
+            Phase::Gone(_) => {
+                self.runs.is_empty() && self.owners.values().all(|owner| matches!(owner, Owner::Request(_)))
+            }
             Phase::Over(_) => true,
         }
     }
@@ -279,5 +290,8 @@ impl Server {
 }
 
 fn server_info() -> ClientInfo {
-    ClientInfo { name: "assistd".into(), version: Some(env!("CARGO_PKG_VERSION").into()) }
+    ClientInfo {
+        name: "assistd".into(),
+        version: Some(env!("CARGO_PKG_VERSION").into()),
+    }
 }

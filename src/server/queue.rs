@@ -36,6 +36,8 @@ pub(super) enum Arrival {
     Send(String),
     /// The thread is to be deleted.
     Delete(ReplyTo),
+    /// Something that is done at once when its turn comes.
+    Call(Box<dyn FnOnce(&mut Server)>),
 }
 
 impl ThreadQueue {
@@ -43,21 +45,33 @@ impl ThreadQueue {
         self.running.is_none() && self.draining == 0
     }
 
+    /// Whether what arrives has to wait.
+    fn is_held(&self) -> bool {
+        self.is_preparing || !self.arrivals.is_empty() || self.deleting.is_some() || self.is_deleting
+    }
+
     fn is_empty(&self) -> bool {
-        self.is_free()
-            && self.queued.is_empty()
-            && self.arrivals.is_empty()
-            && !self.is_preparing
-            && self.deleting.is_none()
-            && !self.is_deleting
+        self.is_free() && self.queued.is_empty() && !self.is_held()
     }
 }
 
 impl Server {
     /// Puts something behind what the thread has to do.
     pub(super) fn arrive(&mut self, thread_id: &str, arrival: Arrival) {
-        self.threads.entry(thread_id.to_owned()).or_default().arrivals.push_back(arrival);
+        self.threads
+            .entry(thread_id.to_owned())
+            .or_default()
+            .arrivals
+            .push_back(arrival);
         self.advance(thread_id);
+    }
+
+    /// Does this when all that the thread was asked before has taken effect: at once, as a rule.
+    pub(super) fn in_turn(&mut self, thread_id: &str, call: impl FnOnce(&mut Server) + 'static) {
+        match self.threads.get(thread_id) {
+            Some(queue) if queue.is_held() => self.arrive(thread_id, Arrival::Call(Box::new(call))),
+            _ => call(self),
+        }
     }
 
     /// Starts whatever the thread can do next.
@@ -84,8 +98,10 @@ impl Server {
         run.stage = Stage::Starting;
         queue.queued.pop_front();
         queue.running = Some(run_id.clone());
-        let snapshot = self.store.start(&run_id);
-        self.spawn(Owner::Run(run_id.clone()), async move { Done::Started(run_id, snapshot.await) });
+        let snapshot = self.store.start(run_id.clone());
+        self.spawn(Owner::Run(run_id.clone()), async move {
+            Done::Started(run_id, snapshot.await)
+        });
     }
 
     fn look_at_arrivals(&mut self, thread_id: &str) {
@@ -105,6 +121,10 @@ impl Server {
                 self.stop_thread(thread_id, StopReason::Cancelled);
                 self.delete_if_free(thread_id);
             }
+            Some(Arrival::Call(call)) => {
+                call(self);
+                self.look_at_arrivals(thread_id);
+            }
             None => {}
         }
     }
@@ -118,7 +138,7 @@ impl Server {
         }
         if let Some(reply) = queue.deleting.take() {
             queue.is_deleting = true;
-            let deleted = self.store.delete_thread(thread_id);
+            let deleted = self.store.delete_thread(thread_id.to_owned());
             let thread_id = thread_id.to_owned();
             self.spawn(Owner::Request(reply.clone()), async move {
                 Done::Deleted(thread_id, reply, deleted.await)
@@ -150,7 +170,7 @@ impl Server {
         let thread_id = thread_id.to_owned();
         self.spawn(Owner::Thread(thread_id.clone()), async move {
             if let Some(anchor) = run::drain(rest).await
-                && let Err(error) = store.set_anchor(&thread_id, &provider, anchor).await
+                && let Err(error) = store.set_anchor(thread_id.clone(), provider, anchor).await
             {
                 tracing::warn!(%error, "what the upstream knows of a thread could not be stored");
             }

@@ -32,7 +32,13 @@ impl Batches {
     pub(super) fn open(&mut self, responses: usize) -> u64 {
         self.next += 1;
         if responses > 0 {
-            self.open.insert(self.next, Batch { missing: responses, ready: Vec::new() });
+            self.open.insert(
+                self.next,
+                Batch {
+                    missing: responses,
+                    ready: Vec::new(),
+                },
+            );
         }
         self.next
     }

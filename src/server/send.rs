@@ -23,7 +23,7 @@ use crate::protocol::{
 use crate::provider::{Provider, Request};
 use crate::rpc::{self, Id};
 use crate::run::{self, Start, Stop};
-use crate::store::{self, Begun, NewRun, NewThread, Snapshot, ThreadChoice};
+use crate::store::{self, Begun, Journal, NewRun, NewThread, Snapshot, Target};
 use crate::transcript::{Entry, RunEnd, Transcript};
 
 /// How many runs may be live at once.
@@ -50,7 +50,10 @@ impl Server {
     pub(super) fn send(&mut self, reply: ReplyTo, params: SendParams) -> Result<(), Error> {
         check(&params)?;
         if self.runs.len() >= MAX_RUNS {
-            return Err(Error::new(Kind::Overloaded, format!("{MAX_RUNS} runs are under way, and more are not taken")));
+            return Err(Error::new(
+                Kind::Overloaded,
+                format!("{MAX_RUNS} runs are under way, and more are not taken"),
+            ));
         }
         let run_id = ids::run();
         let is_new_thread = params.thread_id.is_none();
@@ -88,7 +91,7 @@ impl Server {
         let Some(sending) = &run.sending else {
             return;
         };
-        let thread = (!sending.is_new_thread).then(|| self.store.thread(&run.thread_id));
+        let thread = (!sending.is_new_thread).then(|| self.store.thread(run.thread_id.clone()));
         let settings = self.settings.clone();
         let providers = self.providers.clone();
         let params = sending.params.clone();
@@ -168,7 +171,10 @@ impl Server {
         };
         let begun = self.store.begin(new_run);
         let run_id = run_id.to_owned();
-        self.spawn(Owner::Run(run_id.clone()), async move { Done::Begun(run_id, begun.await) });
+        self.spawn(
+            Owner::Run(run_id.clone()),
+            async move { Done::Begun(run_id, begun.await) },
+        );
         if let Some(superseded) = superseded {
             self.stop_run(&superseded, StopReason::Superseded);
         }
@@ -184,8 +190,14 @@ impl Server {
         let Some(run) = self.runs.get_mut(run_id) else {
             return;
         };
-        run.stage = if begun.snapshot.is_some() { Stage::Running } else { Stage::Queued };
-        let lane = self.outbox.lane(Address::new(&run.thread_id, run_id, run.token.clone()));
+        run.stage = if begun.snapshot.is_some() {
+            Stage::Running
+        } else {
+            Stage::Queued
+        };
+        let lane = self
+            .outbox
+            .lane(Address::new(&run.thread_id, run_id, run.token.clone()));
         run.lane = Some(lane.clone());
         run.seq.set(1);
         let prepared = run.prepared.as_ref().expect("a run is prepared before it begins");
@@ -236,6 +248,7 @@ impl Server {
         };
         run.stage = Stage::Running;
         run.journal = Some(snapshot.journal.clone());
+        self.journal = Some(snapshot.journal.clone());
         let prepared = run.prepared.take().expect("a run starts once");
         let request = Request {
             model: prepared.choice.model,
@@ -260,7 +273,9 @@ impl Server {
             stop: run.stop.clone(),
         };
         let run_id = run_id.to_owned();
-        self.spawn(Owner::Run(run_id.clone()), async move { Done::Ended(run_id, run::answer(start).await) });
+        self.spawn(Owner::Run(run_id.clone()), async move {
+            Done::Ended(run_id, run::answer(start).await)
+        });
     }
 
     /// A failure before the run existed: only an error.
@@ -293,7 +308,7 @@ impl Server {
         if let Some(journal) = &run.journal {
             run.seq.set(run.seq.get() + 1);
             let mut batch = store::Batch::default();
-            batch.entry(&store::RunKey::new(run_id), run.seq.get(), &Entry::End { end: end.clone() });
+            batch.entry(run_id, run.seq.get(), &Entry::End { end: end.clone() });
             if let Err(error) = journal.append(&batch) {
                 tracing::error!(%error, "the journal cannot be written");
             }
@@ -313,7 +328,7 @@ impl Server {
         }
         let mut outcome = run.transcript.borrow().finish(end.clone());
         outcome.seq = run.seq.get();
-        let folded = self.store.finish(run_id, outcome);
+        let folded = self.store.finish(run_id.to_owned(), outcome);
         self.unfolded += 1;
         self.spawn(Owner::Fold, async move { Done::Folded(folded.await) });
         if let Some(lane) = run.lane.clone() {
@@ -359,7 +374,7 @@ impl Server {
         };
         let max = lane.max_message();
         // What an envelope adds to a result.
-        let room = max.saturating_sub(id.as_str().len() + 64);
+        let room = max.saturating_sub(id.get().len() + 64);
         if batch.is_some() {
             let text = reply::response(&id, result(room), max);
             return self.send_response(batch, text);
@@ -375,7 +390,14 @@ impl Server {
         }
         self.unfolded -= 1;
         if self.unfolded == 0 && self.runs.is_empty() {
-            self.store.reset_journal();
+            self.reset_journal();
+        }
+    }
+
+    /// All of the journal is in the database.
+    fn reset_journal(&self) {
+        if let Some(Err(error)) = self.journal.as_ref().map(Journal::reset) {
+            tracing::warn!(%error, "the journal could not be emptied");
         }
     }
 
@@ -384,7 +406,9 @@ impl Server {
         let token = params.token.as_ref().map(Token::to_value);
         let given = [params.run_id.is_some(), params.thread_id.is_some(), token.is_some()];
         if given.iter().filter(|given| **given).count() != 1 {
-            return Err(Error::invalid_params("expected exactly one of `runId`, `threadId` and `token`"));
+            return Err(Error::invalid_params(
+                "expected exactly one of `runId`, `threadId` and `token`",
+            ));
         }
         let matches = |run_id: &str, run: &LiveRun| {
             params.run_id.as_deref() == Some(run_id)
@@ -395,7 +419,10 @@ impl Server {
             .runs
             .iter()
             .filter(|(run_id, run)| matches(run_id, run))
-            .map(|(run_id, run)| CancelledRun { run_id: run_id.clone(), status: run.stage.status() })
+            .map(|(run_id, run)| CancelledRun {
+                run_id: run_id.clone(),
+                status: run.stage.status(),
+            })
             .collect();
         for run in &runs {
             self.stop_run(&run.run_id, StopReason::Cancelled);
@@ -409,8 +436,12 @@ impl Server {
             let reply = run.reply.as_ref().and_then(|reply| reply.id.as_ref());
             reply.is_some_and(|waiting| waiting.as_value() == *id)
         };
-        let run_ids: Vec<String> =
-            self.runs.iter().filter(|(_, run)| waits(run)).map(|(run_id, _)| run_id.clone()).collect();
+        let run_ids: Vec<String> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| waits(run))
+            .map(|(run_id, _)| run_id.clone())
+            .collect();
         for run_id in run_ids {
             self.stop_run(&run_id, StopReason::Cancelled);
         }
@@ -514,7 +545,12 @@ impl Said {
         let content = transcript.last_content();
         let is_more = match content.as_slice() {
             [] => false,
-            [crate::protocol::Part::Text { text: only, annotations }] => !annotations.is_empty() || *only != text,
+            [
+                crate::protocol::Part::Text {
+                    text: only,
+                    annotations,
+                },
+            ] => !annotations.is_empty() || *only != text,
             _ => true,
         };
         let mut result = SendResult {
@@ -571,8 +607,8 @@ impl SendResult {
 fn new_run(run_id: &str, thread_id: &str, sending: Sending, prepared: &Prepared, queued: bool) -> NewRun {
     let params = sending.params;
     let thread = match sending.is_new_thread {
-        false => ThreadChoice::Existing(thread_id.to_owned()),
-        true => ThreadChoice::New(NewThread {
+        false => Target::Existing(thread_id.to_owned()),
+        true => Target::New(NewThread {
             id: thread_id.to_owned(),
             title: None,
             assistant: prepared.choice.assistant.clone(),
@@ -603,7 +639,9 @@ fn check(params: &SendParams) -> Result<(), Error> {
         _ => true,
     };
     if !params.content.0.iter().any(is_said) {
-        return Err(Error::invalid_params("expected `content` to say something, found it empty"));
+        return Err(Error::invalid_params(
+            "expected `content` to say something, found it empty",
+        ));
     }
     if let Some(metadata) = &params.metadata {
         if params.thread_id.is_some() {

@@ -66,19 +66,27 @@ impl Server {
     /// `thread/read`
     pub(super) fn read_thread(&mut self, reply: ReplyTo, params: ThreadReadParams) -> Result<(), Error> {
         let limit = page_limit(params.limit)?;
+        let thread_id = params.thread_id.clone();
+        self.in_turn(&thread_id, move |server| server.read_page(reply, params, limit));
+        Ok(())
+    }
+
+    fn read_page(&mut self, reply: ReplyTo, params: ThreadReadParams, limit: u32) {
         let store = self.store.clone();
         let room = self.result_room();
         let live = match params.cursor {
             None => self.live_messages(&params.thread_id),
             Some(_) => Vec::new(),
         };
-        let first = store.read_thread(&params.thread_id, params.cursor.clone(), limit);
+        let first = store.read_thread(params.thread_id.clone(), params.cursor.clone(), limit);
         self.errand(reply, async move {
             let (mut thread, mut stored, mut next) = first.await?;
             let mut limit = limit;
             loop {
-                let unstored = live.iter().filter(|live| stored.iter().all(|stored| stored.message_id != live.message_id));
-                let messages = unstored.cloned().chain(stored).collect();
+                let is_unstored =
+                    |live: &&MessageEntry| stored.iter().all(|stored| stored.message_id != live.message_id);
+                let unstored: Vec<MessageEntry> = live.iter().filter(is_unstored).cloned().collect();
+                let messages = unstored.into_iter().chain(stored).collect();
                 let mut page = ThreadReadResult { thread, messages, next };
                 if fits(&page, room) {
                     return Ok(page);
@@ -88,10 +96,11 @@ impl Server {
                     return Ok(page);
                 }
                 limit = limit.div_ceil(2).min(page.messages.len() as u32).max(1);
-                (thread, stored, next) = store.read_thread(&params.thread_id, params.cursor.clone(), limit).await?;
+                (thread, stored, next) = store
+                    .read_thread(params.thread_id.clone(), params.cursor.clone(), limit)
+                    .await?;
             }
         });
-        Ok(())
     }
 
     /// `thread/update`
@@ -100,8 +109,11 @@ impl Server {
             check_metadata(metadata)?;
         }
         self.check_assistant(params.assistant.as_deref())?;
-        let updated = self.store.update_thread(params);
-        self.errand(reply, updated);
+        let thread_id = params.thread_id.clone();
+        self.in_turn(&thread_id, move |server| {
+            let updated = server.store.update_thread(params);
+            server.errand(reply, updated);
+        });
         Ok(())
     }
 
@@ -112,7 +124,7 @@ impl Server {
 
     /// `run/get`
     pub(super) fn get_run(&mut self, reply: ReplyTo, params: RunGetParams) {
-        let stored = self.store.run(&params.run_id);
+        let stored = self.store.run(params.run_id.clone());
         let live = self.runs.get(&params.run_id).map(Live::of);
         let room = self.result_room();
         self.errand(reply, async move {
@@ -128,8 +140,12 @@ impl Server {
 
     /// `message/read`
     pub(super) fn read_message(&mut self, reply: ReplyTo, params: MessageReadParams) {
-        let live = self.runs.values().flat_map(Self::messages_of).find(|message| message.message_id == params.message_id);
-        let stored = self.store.message(&params.message_id);
+        let live = self
+            .runs
+            .values()
+            .flat_map(Self::messages_of)
+            .find(|message| message.message_id == params.message_id);
+        let stored = self.store.message(params.message_id.clone());
         let room = self.result_room();
         self.errand(reply, async move {
             let message = match live {
@@ -142,7 +158,11 @@ impl Server {
 
     /// The messages that a thread's running run has made so far, newest first.
     fn live_messages(&self, thread_id: &str) -> Vec<MessageEntry> {
-        self.runs.values().filter(|run| run.thread_id == thread_id).flat_map(Self::messages_of).collect()
+        self.runs
+            .values()
+            .filter(|run| run.thread_id == thread_id)
+            .flat_map(Self::messages_of)
+            .collect()
     }
 
     fn messages_of(run: &LiveRun) -> Vec<MessageEntry> {
@@ -151,11 +171,15 @@ impl Server {
         let entry = |said: crate::transcript::SaidMessage| MessageEntry {
             message_id: said.id,
             role: Role::Assistant,
-            status: if said.status == RunStatus::Completed { said.status } else { RunStatus::InProgress },
+            status: if said.status == RunStatus::Completed {
+                said.status
+            } else {
+                RunStatus::InProgress
+            },
             content: Some(said.content),
             omitted: None,
             run_id: run_id.clone(),
-            created_at: crate::store::now_ms(),
+            created_at: crate::store::now() as u64,
         };
         outcome.messages.into_iter().rev().map(entry).collect()
     }
@@ -239,9 +263,18 @@ fn read_part(message: MessageEntry, index: u32, cursor: Option<&str>, room: usiz
     let parts = content.len() as u32;
     let part = content.into_iter().nth(index as usize).ok_or_else(|| {
         let id = &message.message_id;
-        Error::new(Kind::NotFound, format!("message `{id}` has {parts} parts, and no part {index}"))
+        Error::new(
+            Kind::NotFound,
+            format!("message `{id}` has {parts} parts, and no part {index}"),
+        )
     })?;
-    let mut result = MessageReadResult { text: None, data: None, part: None, parts, next: None };
+    let mut result = MessageReadResult {
+        text: None,
+        data: None,
+        part: None,
+        parts,
+        next: None,
+    };
     match part {
         Part::Text { text, .. } | Part::Refusal { text } | Part::Resource { text, .. } => {
             let (page, next) = page_of(&text, cursor, room)?;
@@ -286,7 +319,9 @@ fn page_of(text: &str, cursor: Option<&str>, room: usize) -> Result<(String, Opt
 fn page_limit(limit: Option<u32>) -> Result<u32, Error> {
     match limit.unwrap_or(PAGE) {
         limit @ 1..=MAX_PAGE => Ok(limit),
-        limit => Err(Error::invalid_params(format!("expected `limit` to be from 1 to {MAX_PAGE}, found {limit}"))),
+        limit => Err(Error::invalid_params(format!(
+            "expected `limit` to be from 1 to {MAX_PAGE}, found {limit}"
+        ))),
     }
 }
 

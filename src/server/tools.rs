@@ -62,7 +62,9 @@ impl Server {
             return;
         };
         let result = match outcome {
-            Ok(result) => result.decode::<ToolCallResult>().map_err(|error| error.message.to_string()),
+            Ok(result) => result
+                .decode::<ToolCallResult>()
+                .map_err(|error| error.message.to_string()),
             Err(error) => Err(message_of(&error)),
         };
         match result {
@@ -78,7 +80,9 @@ impl Server {
                 let _ = ask.reply.send(Reply::Output(result));
             }
             Err(reason) => {
-                let _ = ask.reply.send(Reply::Refused(format!("error: the client could not call the tool: {reason}")));
+                let _ = ask.reply.send(Reply::Refused(format!(
+                    "error: the client could not call the tool: {reason}"
+                )));
             }
         }
     }
@@ -86,20 +90,29 @@ impl Server {
     /// `tool/output`
     pub(super) fn tool_output(&mut self, params: ToolOutputParams) -> Result<(), Error> {
         if params.decision.is_some() {
-            return Err(Error::invalid_params("`decision` answers `tool/approve`, which is not built yet in this version"));
+            return Err(Error::invalid_params(
+                "`decision` answers `tool/approve`, which is not built yet in this version",
+            ));
         }
         let Some(output) = params.output else {
             return Err(Error::invalid_params("expected `output`, which is missing"));
         };
         let matches = |ask: &OpenAsk| ask.run_id == params.run_id && ask.call_id == params.call_id;
-        let number = self.asks.open.iter().find(|(_, ask)| matches(ask)).map(|(number, _)| *number);
-        let ask = number.and_then(|number| self.asks.open.remove(&number)).ok_or_else(|| {
-            Error::new(
-                Kind::NotFound,
-                format!("run `{}` waits for no call `{}`", params.run_id, params.call_id),
-            )
-            .with_hint("the call was answered before, its time was up, or its run has ended")
-        })?;
+        let number = self
+            .asks
+            .open
+            .iter()
+            .find(|(_, ask)| matches(ask))
+            .map(|(number, _)| *number);
+        let ask = number
+            .and_then(|number| self.asks.open.remove(&number))
+            .ok_or_else(|| {
+                Error::new(
+                    Kind::NotFound,
+                    format!("run `{}` waits for no call `{}`", params.run_id, params.call_id),
+                )
+                .with_hint("the call was answered before, its time was up, or its run has ended")
+            })?;
         let result = ToolCallResult {
             output: Some(output),
             is_error: params.is_error.unwrap_or(false),
@@ -111,8 +124,13 @@ impl Server {
 
     /// The run has ended: the client need not go on with what it was asked for it.
     pub(super) fn withdraw_asks(&mut self, run_id: &str) {
-        let numbers: Vec<u64> =
-            self.asks.open.iter().filter(|(_, ask)| ask.run_id == run_id).map(|(number, _)| *number).collect();
+        let numbers: Vec<u64> = self
+            .asks
+            .open
+            .iter()
+            .filter(|(_, ask)| ask.run_id == run_id)
+            .map(|(number, _)| *number)
+            .collect();
         for number in numbers {
             self.asks.open.remove(&number);
             let text = rpc::notify("$/cancelRequest", &serde_json::json!({ "id": number }));
