@@ -11,7 +11,13 @@
 //! - Nothing is spawned that outlives the stream, but for one worker thread that a model may have.
 //! - Retries happen inside, before the first [`Event`] that shows anything, each announced by [`Event::Retry`].
 
+pub mod assistants;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod scripted;
+pub mod http;
+pub mod credentials;
+pub mod sse;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -170,10 +170,6 @@ impl Store {
     }
 
     /// A thread, at most `limit` of its messages, newest first, and the cursor of the next, older page if there is one.
-    #[allow(
-        clippy::type_complexity,
-        reason = "a page of a thread has three parts, and each is named above"
-    )]
     pub fn read_thread(
         &self,
         id: String,

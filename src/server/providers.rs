@@ -7,11 +7,16 @@ use std::sync::Arc;
 use crate::config::{Choice, Dialect, Settings};
 use crate::error::{Error, Kind};
 use crate::provider::Provider;
+use crate::provider::assistants::Assistants;
+#[cfg(feature = "embedded")]
+use crate::provider::embedded::Embedded;
+use crate::provider::http::Http;
 use crate::provider::scripted::Scripted;
 
 /// Providers by name and upstream assistant.
 #[derive(Default)]
 pub(super) struct Providers {
+    http: Http,
     made: RefCell<HashMap<(String, Option<String>), Arc<dyn Provider>>>,
 }
 
@@ -31,6 +36,11 @@ impl Providers {
         let name = choice.provider.as_str();
         let provider = &choice.provider_settings;
         match provider.dialect {
+            Dialect::Assistants => {
+                let key = settings.key_from_environment(name, provider)?;
+                let id = choice.assistant_id.clone();
+                Ok(Arc::new(Assistants::new(name, provider, id, key, self.http.clone())))
+            }
             Dialect::Scripted => match &provider.script {
                 Some(script) => Ok(Arc::new(Scripted::new(name, script.clone()))),
                 None => Err(Error::new(
@@ -38,7 +48,20 @@ impl Providers {
                     format!("provider `{name}` names no `script`"),
                 )),
             },
-            dialect => Err(Error::new(
+            #[cfg(feature = "embedded")]
+            Dialect::Embedded => Ok(Arc::new(Embedded::new(
+                name,
+                provider,
+                settings.cache_dir.clone(),
+                settings.may_fetch_weights(),
+            ))),
+            #[cfg(not(feature = "embedded"))]
+            Dialect::Embedded => Err(Error::new(
+                Kind::ConfigInvalid,
+                "this assistd was built without the embedded model, and no other provider is set",
+            )
+            .with_hint("set a provider in config.toml, or build with the feature `embedded`")),
+            dialect @ (Dialect::Responses | Dialect::Chat) => Err(Error::new(
                 Kind::ConfigInvalid,
                 format!(
                     "provider `{name}` speaks `{}`, which is not built yet in this version",

@@ -374,7 +374,7 @@ impl Server {
         };
         let max = lane.max_message();
         // What an envelope adds to a result.
-        let room = max.saturating_sub(id.get().len() + 64);
+        let room = max.saturating_sub(id.as_str().len() + 64);
         if batch.is_some() {
             let text = reply::response(&id, result(room), max);
             return self.send_response(batch, text);

@@ -124,7 +124,8 @@ pub enum Found {
     Gone,
 }
 
-/// Looks whether the owner of a journal lives.
+/// Looks whether the owner of a journal lives. To be called in turn: the look takes a dead journal's lock for a moment,
+/// which another look would mistake for life.
 pub fn find(folder: &Folder, name: &str) -> io::Result<Found> {
     let file = match File::options().read(true).append(true).open(folder.join(name)) {
         Ok(file) => file,

@@ -30,7 +30,6 @@ pub fn is_needed(place: &Place) -> bool {
 }
 
 fn has_dead(folder: &Folder) -> bool {
-    // A look takes the lock of a dead journal for a moment, which in our turn nobody else mistakes for life.
     let Ok(_turn) = folder.turn() else { return false };
     let names = folder.names(ENDING).unwrap_or_default();
     names.iter().any(|name| !matches!(find(folder, name), Ok(Found::Alive)))
@@ -58,11 +57,11 @@ pub fn recover(database: &mut Database, owner: &str) -> Result<bool, Failure> {
     // In turn from the first look to the deletion: whoever finds the run in the way meanwhile waits, and then finds it
     // ended.
     let _turn = folder.turn()?;
-    let (left, _lock) = match find(&folder, owner)? {
+    let left = match find(&folder, owner)? {
         Found::Alive => return Ok(false),
-        Found::Gone => (Left::nothing(), None),
+        Found::Gone => Left::nothing(),
         Found::Dead(mut file) => match Left::read(&mut file)? {
-            Some(left) => (left, Some(file)),
+            Some(left) => left,
             None => {
                 tracing::warn!(journal = owner, "a journal of an unknown format was left alone");
                 return Ok(false);

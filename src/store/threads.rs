@@ -96,7 +96,7 @@ pub fn touch(tx: &Transaction, key: i64, at: i64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives the thread what its first run brings: the assistant that it remembers from now on.
+/// Gives a thread that has no assistant yet the one that it remembers from now on.
 pub fn remember_assistant(tx: &Transaction, key: i64, assistant: &str) -> Result<(), Failure> {
     tx.prepare_cached("UPDATE thread SET assistant = ?2 WHERE key = ?1 AND assistant IS NULL")?
         .execute((key, assistant))?;

@@ -1,0 +1,273 @@
+//! The `assistants` dialect: the Assistants v2 wire, as api.openai.com had it, Azure OpenAI's dated variant of it, and
+//! Foundry Agent Service (classic), which still answers.
+//!
+//! One request a turn: the first opens thread, messages and run at once, later ones bring what the upstream's thread
+//! does not have. The tools and instructions of a request replace those of the upstream's assistant for the run, since
+//! the wire knows no other way.
+
+mod anchor;
+mod mapper;
+mod messages;
+mod request;
+mod steps;
+mod stopping;
+mod turn;
+mod wire;
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
+
+use super::credentials::Credentials;
+use super::http::{Call, Endpoint, Http, Scheme};
+use super::{Event, Provider, Request};
+use crate::config::{ProviderSettings, Service};
+use crate::error::{Error, Kind};
+use crate::protocol::AssistantEntry;
+
+/// Where the API was, and where programs that imitate it let themselves be reached instead.
+const OPENAI: &str = "https://api.openai.com/v1";
+
+/// The first version of Azure's API that has all that is used here.
+const AZURE_VERSION: &str = "2024-05-01-preview";
+
+/// The only version of Foundry Agent Service (classic).
+const FOUNDRY_VERSION: &str = "v1";
+
+/// How many pages of assistants are asked for, of 100 each.
+const LIST_PAGES: usize = 2;
+
+/// An upstream that speaks the Assistants v2 wire.
+pub struct Assistants {
+    /// Set-up, or what is wrong with it: told when somebody wants an answer, not before.
+    upstream: Result<Arc<Upstream>, Error>,
+}
+
+/// What every turn needs.
+#[derive(Debug)]
+struct Upstream {
+    endpoint: Endpoint,
+    assistant_id: Option<String>,
+    max_retries: u32,
+}
+
+impl Assistants {
+    /// A provider of this name. `assistant_id` is the upstream's (`asst_…`); `key` comes from the environment, and the
+    /// settings may name a command instead.
+    pub fn new(
+        name: &str,
+        settings: &ProviderSettings,
+        assistant_id: Option<String>,
+        key: Option<String>,
+        http: Http,
+    ) -> Assistants {
+        let upstream = endpoint(name, settings, key, http).map(|endpoint| {
+            Arc::new(Upstream {
+                endpoint,
+                assistant_id,
+                max_retries: settings.max_retries(),
+            })
+        });
+        Assistants { upstream }
+    }
+}
+
+impl Provider for Assistants {
+    fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
+            upstream.assistant_id()?;
+            upstream.endpoint.credentials.get().await?;
+            Ok(())
+        })
+    }
+
+    fn answer(&self, request: Request) -> BoxStream<'static, Event> {
+        match &self.upstream {
+            Ok(upstream) => turn::answer(upstream.clone(), request).boxed(),
+            Err(error) => {
+                let end = Event::End(super::End::Failed(error.clone()));
+                futures::stream::once(std::future::ready(end)).boxed()
+            }
+        }
+    }
+
+    fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
+        Box::pin(async {
+            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
+            upstream.list().await
+        })
+    }
+}
+
+impl Upstream {
+    fn assistant_id(&self) -> Result<&str, Error> {
+        self.assistant_id.as_deref().ok_or_else(|| {
+            let provider = &self.endpoint.provider;
+            Error::new(
+                Kind::ConfigInvalid,
+                format!("provider `{provider}` speaks the Assistants API, and no assistant of it is named"),
+            )
+            .with_provider(provider)
+            .with_hint("set ASSISTANT_ID, or `assistant_id` of an assistant in config.toml, to an id such as `asst_…`")
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<AssistantEntry>, Error> {
+        let mut entries: Vec<AssistantEntry> = Vec::new();
+        for _ in 0..LIST_PAGES {
+            let mut call = Call::get(["assistants"]).with_query("limit", "100");
+            if let Some(last) = entries.last() {
+                call = call.with_query("after", &last.name);
+            }
+            let answer = self.endpoint.send(&call).await.map_err(|failure| failure.error)?;
+            let page: wire::AssistantPage = answer.json().await?;
+            let before = entries.len();
+            let assistants = page.data.unwrap_or_default().into_iter();
+            entries.extend(assistants.filter_map(|assistant| entry(&self.endpoint.provider, assistant)));
+            if page.has_more != Some(true) || entries.len() == before {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+}
+
+fn entry(provider: &str, assistant: wire::Assistant) -> Option<AssistantEntry> {
+    let id = assistant.id?;
+    let tools = assistant.tools.unwrap_or_default();
+    let tool_name = |tool: &serde_json::Value| {
+        let name = tool["function"]["name"].as_str().or(tool["type"].as_str());
+        name.map(str::to_owned)
+    };
+    let description = assistant.description.filter(|description| !description.is_empty());
+    Some(AssistantEntry {
+        name: id.clone(),
+        provider: provider.to_owned(),
+        model: assistant.model,
+        instructions: assistant.instructions,
+        description: description.or(assistant.name),
+        tools: tools.iter().filter_map(tool_name).collect(),
+        upstream_id: Some(id),
+        ..AssistantEntry::default()
+    })
+}
+
+fn endpoint(name: &str, settings: &ProviderSettings, key: Option<String>, http: Http) -> Result<Endpoint, Error> {
+    let base = match (&settings.base_url, settings.service) {
+        (Some(text), _) => Endpoint::base(name, text)?,
+        (None, None | Some(Service::Openai)) => Endpoint::base(name, OPENAI)?,
+        (None, Some(Service::Azure | Service::Foundry)) => {
+            return Err(Error::new(
+                Kind::ConfigInvalid,
+                format!("expected `base_url` of provider `{name}`: every resource has its own"),
+            )
+            .with_provider(name)
+            .with_hint("set AZURE_OPENAI_ENDPOINT, or `base_url` to `https://RESOURCE.openai.azure.com/openai`"));
+        }
+    };
+    let service = settings.service.unwrap_or_else(|| guess_service(&base));
+    let mut headers = Endpoint::headers(name, settings)?;
+    if service == Service::Openai {
+        let beta = HeaderName::from_static("openai-beta");
+        headers.entry(beta).or_insert(HeaderValue::from_static("assistants=v2"));
+    }
+    let version = match service {
+        Service::Openai => None,
+        Service::Azure => Some(AZURE_VERSION),
+        Service::Foundry => Some(FOUNDRY_VERSION),
+    };
+    let version = settings.api_version.as_deref().or(version);
+    Ok(Endpoint {
+        http,
+        provider: name.to_owned(),
+        base: if service == Service::Azure {
+            below_openai(base)
+        } else {
+            base
+        },
+        query: version
+            .map(|version| ("api-version", version.to_owned()))
+            .into_iter()
+            .collect(),
+        headers,
+        scheme: match service {
+            Service::Azure => Scheme::Header("api-key"),
+            Service::Openai | Service::Foundry => Scheme::Bearer,
+        },
+        credentials: Credentials::new(name, key, settings.api_key_command.clone()),
+        idle: settings.idle_timeout(),
+    })
+}
+
+fn guess_service(base: &Url) -> Service {
+    let host = base.host_str().unwrap_or_default();
+    if host.ends_with(".openai.azure.com") {
+        Service::Azure
+    } else if host.ends_with(".services.ai.azure.com") {
+        Service::Foundry
+    } else {
+        Service::Openai
+    }
+}
+
+/// Azure's resources have the API below `/openai`; an endpoint is often given without it.
+fn below_openai(mut base: Url) -> Url {
+    if base.path() == "/" {
+        base.set_path("/openai");
+    }
+    base
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Dialect;
+
+    fn settings(base_url: &str) -> ProviderSettings {
+        let mut settings = ProviderSettings::new(Dialect::Assistants);
+        settings.base_url = Some(base_url.to_owned());
+        settings
+    }
+
+    fn endpoint_at(base_url: &str) -> Endpoint {
+        endpoint("p", &settings(base_url), Some("k".into()), Http::new()).unwrap()
+    }
+
+    #[test]
+    fn the_service_is_guessed_from_the_host() {
+        let azure = endpoint_at("https://r.openai.azure.com");
+        assert_eq!(azure.base.as_str(), "https://r.openai.azure.com/openai");
+        assert_eq!(azure.scheme, Scheme::Header("api-key"));
+        assert_eq!(azure.query, [("api-version", AZURE_VERSION.to_owned())]);
+
+        let foundry = endpoint_at("https://r.services.ai.azure.com/api/projects/p");
+        assert_eq!(foundry.base.as_str(), "https://r.services.ai.azure.com/api/projects/p");
+        assert_eq!(foundry.scheme, Scheme::Bearer);
+        assert_eq!(foundry.query, [("api-version", "v1".to_owned())]);
+
+        let openai = endpoint("p", &ProviderSettings::new(Dialect::Assistants), None, Http::new()).unwrap();
+        assert_eq!(openai.base.as_str(), "https://api.openai.com/v1");
+        assert_eq!(openai.headers["openai-beta"], "assistants=v2");
+        assert!(openai.query.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_missing_assistant_and_a_bad_url_are_told_before_a_run_exists() {
+        let provider = Assistants::new("p", &settings("https://x.test/v1"), None, None, Http::new());
+        let error = provider.prepare().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::ConfigInvalid);
+        assert!(error.data.hint.unwrap().contains("ASSISTANT_ID"));
+
+        let provider = Assistants::new("p", &settings("x.test/v1"), Some("asst_1".into()), None, Http::new());
+        let error = provider.prepare().await.unwrap_err();
+        assert_eq!(
+            error.message,
+            "expected `base_url` of provider `p` to be an http or https URL"
+        );
+    }
+}

@@ -1,0 +1,267 @@
+//! One turn: the request that opens it, then its stream.
+//!
+//! [`answer`] is the order of things. All that it waits for ends by itself: an answer by the idle limit, a cancel by
+//! [`CANCEL_DEADLINE`], a lock by the limit in `stopping.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_stream::stream;
+use futures::Stream;
+use tokio::time::{sleep, timeout, timeout_at};
+
+use super::Upstream;
+use super::anchor::{Anchor, Opening};
+use super::mapper::{Mapper, locking_run};
+use super::request;
+use super::stopping::Cancel;
+use crate::error::{Error, Kind};
+use crate::provider::http::{Answer, EventStream, Failure, Retries};
+use crate::provider::{CANCEL_DEADLINE, End, Event, Request};
+
+/// How long the end of a stream is waited for once its run has ended: a connection that is read to its end can be
+/// used again.
+const TAIL_LIMIT: Duration = Duration::from_millis(100);
+
+/// The answer to this request. See the contract of [`crate::provider`].
+pub fn answer(upstream: Arc<Upstream>, request: Request) -> impl Stream<Item = Event> + Send {
+    stream! {
+        let cancel = Cancel::new(request.cancel.clone());
+        let mut turn = Turn::new(upstream, request);
+        let answer = loop {
+            match turn.open(&cancel).await {
+                Opened::Answer(answer) => break answer,
+                Opened::Retry(event) => yield event,
+                Opened::End(end) => {
+                    yield Event::End(end);
+                    return;
+                }
+            }
+        };
+        if let Some(limit) = answer.rate_limit() {
+            yield Event::RateLimit(limit);
+        }
+        let mut reading = turn.read(answer);
+        loop {
+            let end = reading.go_on(&cancel).await;
+            for event in reading.mapper.drain() {
+                // A run that was begun is not forgotten, though nobody wants to see more of it.
+                if !cancel.has_fired() || matches!(event, Event::Anchor(_)) {
+                    yield event;
+                }
+            }
+            if let Some(end) = end {
+                yield Event::End(end);
+                return;
+            }
+        }
+    }
+}
+
+/// A turn before its stream begins.
+struct Turn {
+    upstream: Arc<Upstream>,
+    request: Request,
+    opening: Opening,
+    retries: Retries,
+    /// What comes before the request is sent (again).
+    pause: Pause,
+    /// A thread that is gone, or locked by a run of our own, is dealt with once: then it is the end.
+    started_over: bool,
+    unlocked: bool,
+}
+
+/// What came of an attempt to open the stream.
+enum Opened {
+    Answer(Answer),
+    /// It is to be tried again; this says why.
+    Retry(Event),
+    End(End),
+}
+
+enum Pause {
+    None,
+    For(Duration),
+    /// Until this run, which is our own, has been stopped; where that does not work, this is the end.
+    Unlock {
+        thread_id: String,
+        run_id: String,
+        error: Error,
+    },
+}
+
+impl Turn {
+    fn new(upstream: Arc<Upstream>, request: Request) -> Self {
+        let anchor = Anchor::read(request.anchor.as_ref());
+        Turn {
+            opening: Opening::choose(anchor, &request.conversation.messages, &request.rounds),
+            retries: Retries::new(upstream.max_retries),
+            upstream,
+            request,
+            pause: Pause::None,
+            started_over: false,
+            unlocked: false,
+        }
+    }
+
+    async fn open(&mut self, cancel: &Cancel) -> Opened {
+        if let Err(end) = self.wait(cancel).await {
+            return Opened::End(end);
+        }
+        let call = self
+            .upstream
+            .assistant_id()
+            .and_then(|id| request::opening(&self.request, &self.opening, id));
+        let call = match call {
+            Ok(call) => call,
+            Err(error) => return Opened::End(End::Failed(error)),
+        };
+        // A request under way is not given up at once: it may have begun a run that must be told to stop.
+        match cancel.bound(self.upstream.endpoint.send(&call)).await {
+            None => Opened::End(End::Cancelled),
+            Some(Ok(answer)) => Opened::Answer(answer),
+            Some(Err(failure)) => self.recover(failure),
+        }
+    }
+
+    async fn wait(&mut self, cancel: &Cancel) -> Result<(), End> {
+        let upstream = &self.upstream;
+        let over = match std::mem::replace(&mut self.pause, Pause::None) {
+            Pause::None => Some(Ok(())),
+            Pause::For(delay) => cancel.before(sleep(delay)).await.map(Ok),
+            Pause::Unlock {
+                thread_id,
+                run_id,
+                error,
+            } => {
+                let stopped = cancel.before(upstream.stop_and_wait(&thread_id, &run_id)).await;
+                stopped.map(|stopped| if stopped { Ok(()) } else { Err(End::Failed(error)) })
+            }
+        };
+        match over {
+            Some(over) if !cancel.has_fired() => over,
+            _ => {
+                // A run that waits for outputs which will not come would hold its thread for ten minutes.
+                if let Opening::Outputs { thread_id, run_id } = &self.opening {
+                    let _ = timeout(CANCEL_DEADLINE, upstream.cancel(thread_id, run_id)).await;
+                }
+                Err(End::Cancelled)
+            }
+        }
+    }
+
+    /// What to do about a request that failed.
+    fn recover(&mut self, failure: Failure) -> Opened {
+        if let Opening::NextRun { anchor, .. } = &self.opening {
+            if failure.status == Some(404) && !std::mem::replace(&mut self.started_over, true) {
+                tracing::info!("the upstream's thread is gone; a new one gets the whole history");
+                self.opening = Opening::NewThread;
+                return Opened::Retry(retry_at_once(&failure.error));
+            }
+            if let Some(run_id) = locking_run(&failure.error).map(str::to_owned) {
+                let is_ours = anchor.run_id.as_deref() == Some(&*run_id);
+                let error = busy(failure.error, &run_id);
+                if !is_ours || std::mem::replace(&mut self.unlocked, true) {
+                    return Opened::End(End::Failed(error));
+                }
+                let announced = retry_at_once(&error);
+                self.pause = Pause::Unlock {
+                    thread_id: anchor.thread_id.clone(),
+                    run_id,
+                    error,
+                };
+                return Opened::Retry(announced);
+            }
+        }
+        let Some(delay) = self.retries.again(&failure) else {
+            return Opened::End(End::Failed(failure.error));
+        };
+        self.pause = Pause::For(delay);
+        Opened::Retry(self.retries.event(&failure, delay))
+    }
+
+    fn read(self, answer: Answer) -> Reading {
+        let events = answer.events();
+        let (anchor, run_id) = match self.opening {
+            Opening::NewThread => (None, None),
+            Opening::NextRun { anchor, .. } => (Some(anchor), None),
+            Opening::Outputs { run_id, .. } => (Anchor::read(self.request.anchor.as_ref()), Some(run_id)),
+        };
+        let newest = self.request.conversation.messages.last();
+        let synced = newest.map_or("", |message| &message.id);
+        Reading {
+            upstream: self.upstream,
+            mapper: Mapper::new(events.peer().clone(), synced, anchor, run_id),
+            events,
+        }
+    }
+}
+
+fn retry_at_once(error: &Error) -> Event {
+    Event::Retry {
+        attempt: 1,
+        delay: Duration::ZERO,
+        error: error.clone(),
+    }
+}
+
+/// The refusal of a locked thread, naming the run that is in the way.
+fn busy(refusal: Error, run_id: &str) -> Error {
+    let message = format!("the upstream's thread has the run `{run_id}` under way, and takes no message until it ends");
+    let mut error = Error::new(Kind::Busy, message);
+    error.data.provider = refusal.data.provider;
+    error.data.upstream = refusal.data.upstream;
+    error.with_hint("wait until that run has ended (ten minutes at most), cancel it upstream, or start a new thread")
+}
+
+/// A turn whose stream is read.
+pub struct Reading {
+    pub upstream: Arc<Upstream>,
+    pub mapper: Mapper,
+    pub events: EventStream,
+}
+
+impl Reading {
+    /// Waits for more events, or says how it ended.
+    async fn go_on(&mut self, cancel: &Cancel) -> Option<End> {
+        if self.mapper.has_ended() || self.mapper.is_done() {
+            return Some(self.end(cancel).await);
+        }
+        match cancel.before(self.more()).await {
+            Some(Ok(true)) => None,
+            Some(Ok(false)) => Some(self.end(cancel).await),
+            Some(Err(error)) => {
+                self.tell_upstream().await;
+                Some(End::Failed(error))
+            }
+            None => {
+                let _ = timeout_at(cancel.deadline(), self.stop()).await;
+                Some(End::Cancelled)
+            }
+        }
+    }
+
+    /// Waits for bytes and takes in all events that are whole; false at the end of the stream.
+    pub async fn more(&mut self) -> Result<bool, Error> {
+        let more = self.events.fill().await?;
+        while let Some(event) = self.events.next()? {
+            tracing::trace!(name = &*event.name, data = &*event.data, "an event of the upstream");
+            self.mapper.accept(&event.name, &event.data);
+        }
+        Ok(more)
+    }
+
+    async fn end(&mut self, cancel: &Cancel) -> End {
+        if !self.mapper.has_ended() {
+            self.tell_upstream().await;
+        }
+        // A connection that breaks now has lost nothing.
+        let tail = async { while let Ok(true) = self.more().await {} };
+        let _ = timeout(TAIL_LIMIT, tail).await;
+        if cancel.has_fired() {
+            End::Cancelled
+        } else {
+            self.mapper.take_end()
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The `embedded` dialect: a real model inside the process, so that a machine with no key and no server answers.
+//!
+//! Takes GGUF files of the architecture `llama`; the default is SmolLM2-135M-Instruct, fetched once. It knows text only
+//! and calls no tools: tools are passed over, and an event says so. Nothing is added to the instructions; without any,
+//! the system message is empty, since the template would put in one of its own.
+//!
+//! All conversations of a provider share one thread and take turns on it; the thread starts with the first answer and
+//! ends when the provider and its streams are gone. A stream only hands over what that thread says.
+
+mod llama;
+mod memory;
+mod model;
+mod prompt;
+mod sampler;
+mod template;
+mod utf8;
+mod vocabulary;
+mod warm;
+pub mod weights;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use async_stream::stream;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use serde_json::json;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::timeout;
+
+use self::llama::Llama;
+use self::worker::{Job, Worker};
+use super::{CANCEL_DEADLINE, End, Event, Provider, Request};
+use crate::config::ProviderSettings;
+use crate::error::{Error, Kind};
+use crate::protocol::Part;
+use crate::thread::Message;
+
+/// How long a model that has nothing to do stays in memory.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// How many events may wait for a slow reader before the model waits too.
+const EVENTS: usize = 64;
+
+/// A model inside the process.
+pub struct Embedded {
+    name: String,
+    model: Option<String>,
+    cache_dir: PathBuf,
+    may_fetch: bool,
+    hub_url: Option<String>,
+    idle: Duration,
+    is_prepared: OnceCell<()>,
+    worker: OnceLock<Worker>,
+}
+
+impl Embedded {
+    /// The provider of this name. Cheap: reads no file and starts no thread. `may_fetch` lets [`Provider::prepare`]
+    /// fetch the default model's weights into `cache_dir` if they are not there.
+    pub fn new(name: &str, settings: &ProviderSettings, cache_dir: PathBuf, may_fetch: bool) -> Embedded {
+        Embedded {
+            name: name.to_owned(),
+            model: settings.model.clone(),
+            cache_dir,
+            may_fetch,
+            hub_url: settings.base_url.clone(),
+            idle: IDLE,
+            is_prepared: OnceCell::new(),
+            worker: OnceLock::new(),
+        }
+    }
+
+    /// The same provider, unloading its model when it had nothing to do for this long; 5 minutes where not called.
+    pub fn unloading_after(mut self, idle: Duration) -> Embedded {
+        self.idle = idle;
+        self
+    }
+
+    /// The same provider, fetching the default model's weights from this URL rather than [`weights::HUB_URL`].
+    pub fn fetching_from(mut self, url: Option<String>) -> Embedded {
+        self.hub_url = url.or(self.hub_url);
+        self
+    }
+
+    /// Whether a model is in memory, now and later; closed when the thread has ended. None before the first answer.
+    pub fn loaded(&self) -> Option<watch::Receiver<bool>> {
+        self.worker.get().map(Worker::loaded)
+    }
+
+    /// The file that this model's name means: a path, or the default model by name.
+    fn file(&self, model: Option<&str>) -> Result<PathBuf, Error> {
+        match model.or(self.model.as_deref()) {
+            None => Ok(weights::path(&self.cache_dir)),
+            Some(name) if name.eq_ignore_ascii_case(weights::MODEL_NAME) => Ok(weights::path(&self.cache_dir)),
+            Some(path) if path.contains(['/', std::path::MAIN_SEPARATOR]) || path.ends_with(".gguf") => Ok(path.into()),
+            Some(name) => Err(Error::not_found("model", name).with_hint(format!(
+                "there is `{}`, and any GGUF file by its path",
+                weights::MODEL_NAME
+            ))),
+        }
+    }
+
+    fn worker(&self) -> Result<Worker, Error> {
+        if let Some(worker) = self.worker.get() {
+            return Ok(worker.clone());
+        }
+        let started = Worker::start(Llama::default(), self.idle)
+            .map_err(|cause| Error::new(Kind::Internal, format!("failed to start the model's thread: {cause}")))?;
+        // If another was first, this one ends at once: it is held by nobody.
+        Ok(self.worker.get_or_init(|| started).clone())
+    }
+
+    async fn find_model(&self) -> Result<(), Error> {
+        let file = self.file(None)?;
+        let cache_dir = self.cache_dir.clone();
+        let hub_url = self.hub_url.clone().filter(|_| self.may_fetch);
+        let may_fetch = self.may_fetch;
+        let found = tokio::task::spawn_blocking(move || {
+            if file != weights::path(&cache_dir) {
+                return model::open(&file).map(drop);
+            }
+            if may_fetch {
+                return weights::fetch(&cache_dir, hub_url.as_deref(), &mut |_| {}).map(drop);
+            }
+            if file.is_file() {
+                Ok(())
+            } else {
+                Err(weights::missing(&cache_dir))
+            }
+        });
+        let found = found.await.unwrap_or_else(|_| {
+            let message = "looking for the model's file panicked";
+            Err(Error::new(Kind::Internal, message))
+        });
+        found.map_err(|error| error.with_provider(&self.name))
+    }
+}
+
+impl Provider for Embedded {
+    fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { self.is_prepared.get_or_try_init(|| self.find_model()).await.copied() })
+    }
+
+    fn answer(&self, request: Request) -> BoxStream<'static, Event> {
+        let name = self.name.clone();
+        let readable = only_text(&request);
+        let file = readable.and_then(|()| self.file(request.model.as_deref()));
+        let start = file.and_then(|file| Ok((file, self.worker()?)));
+        stream! {
+            let (model, worker) = match start {
+                Ok(start) => start,
+                Err(error) => {
+                    yield Event::End(End::Failed(error.with_provider(name)));
+                    return;
+                }
+            };
+            let cancel = request.cancel.clone();
+            let turn = match worker.turns().clone().try_acquire_owned() {
+                Ok(turn) => Some(turn),
+                Err(_) => {
+                    yield Event::Status("queued".to_owned());
+                    wait_for_turn(&worker, &request).await
+                }
+            };
+            let Some(turn) = turn else {
+                yield Event::End(End::Cancelled);
+                return;
+            };
+            yield Event::Status("inProgress".to_owned());
+            if let Some(passed_over) = passed_over(&request) {
+                yield passed_over;
+            }
+            let (events, mut incoming) = mpsc::channel(EVENTS);
+            if let Err(error) = worker.send(Job { model, request, events, turn }) {
+                yield Event::End(End::Failed(error.with_provider(name)));
+                return;
+            }
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => break,
+                    event = incoming.recv() => event,
+                };
+                match event {
+                    Some(Event::End(End::Failed(error))) => {
+                        yield Event::End(End::Failed(error.with_provider(name)));
+                        return;
+                    }
+                    Some(Event::End(end)) => {
+                        yield Event::End(end);
+                        return;
+                    }
+                    Some(event) => yield event,
+                    None => {
+                        let error = Error::new(Kind::Internal, "the model's thread ended");
+                        yield Event::End(End::Failed(error.with_provider(name)));
+                        return;
+                    }
+                }
+            }
+            if let Some(usage) = timeout(CANCEL_DEADLINE, usage_at_end(&mut incoming)).await.ok().flatten() {
+                yield usage;
+            }
+            yield Event::End(End::Cancelled);
+        }
+        .boxed()
+    }
+}
+
+/// None if it was cancelled meanwhile.
+async fn wait_for_turn(worker: &Worker, request: &Request) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        biased;
+        () = request.cancel.cancelled() => None,
+        turn = worker.turns().clone().acquire_owned() => turn.ok(),
+    }
+}
+
+/// Takes what a cancelled answer still says until it has ended, and keeps only its figures.
+async fn usage_at_end(incoming: &mut mpsc::Receiver<Event>) -> Option<Event> {
+    let mut usage = None;
+    while let Some(event) = incoming.recv().await {
+        match event {
+            Event::Usage(_) => usage = Some(event),
+            Event::End(_) => break,
+            _ => {}
+        }
+    }
+    usage
+}
+
+/// The new message has to be text. Other parts in older ones are passed over.
+fn only_text(request: &Request) -> Result<(), Error> {
+    match request.conversation.messages.last() {
+        Some(message) if has_more_than_text(message) => Err(Error::invalid_params(
+            "expected `content` to be text, got an image or a file: the embedded model takes only text",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn has_more_than_text(message: &Message) -> bool {
+    message
+        .content
+        .iter()
+        .any(|part| matches!(part, Part::Image(_) | Part::File { .. }))
+}
+
+/// Says what of the request the model does not get.
+fn passed_over(request: &Request) -> Option<Event> {
+    let tools = request.tools.len();
+    let messages = request
+        .conversation
+        .messages
+        .iter()
+        .filter(|message| has_more_than_text(message))
+        .count();
+    (tools + messages > 0).then(|| Event::Upstream {
+        name: "passedOver".to_owned(),
+        data: json!({ "tools": tools, "messagesWithFiles": messages }),
+    })
+}

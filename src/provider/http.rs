@@ -1,0 +1,323 @@
+//! HTTP for every dialect that speaks it: one client, one way to send a request, one mapping of its failures.
+//!
+//! Knows credentials, proxies and statuses; knows no dialect. The client is built when the first request is sent and not
+//! before, since reading the platform's certificates takes milliseconds that a start does not have.
+
+mod event_stream;
+mod failure;
+mod retry;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url, redirect};
+use serde::de::DeserializeOwned;
+
+use super::credentials::{Credentials, Secret};
+use crate::config::ProviderSettings;
+use crate::error::{Error, Kind};
+use crate::protocol::RateLimit;
+
+pub use event_stream::EventStream;
+pub use failure::{Failure, Peer};
+pub use retry::Retries;
+
+/// How long a connection may take to be made.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long an unused connection is kept. Well below the minutes after which load balancers forget one in silence.
+const POOL_IDLE: Duration = Duration::from_secs(55);
+
+/// The most of an answer that is kept in memory where it is not a stream of events: lists and errors are small.
+const BODY_MAX: usize = 4 * 1024 * 1024;
+
+/// The client, shared by all providers; cheap to make and to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Http {
+    client: Arc<OnceLock<Result<reqwest::Client, String>>>,
+}
+
+impl Http {
+    /// Nothing is built yet.
+    pub fn new() -> Self {
+        Http::default()
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, Error> {
+        let client = self
+            .client
+            .get_or_init(|| build().map_err(|error| format!("{error:?}")));
+        client.as_ref().map_err(|problem| {
+            tracing::error!(problem, "the HTTP client could not be built");
+            Error::new(
+                Kind::Internal,
+                "failed to set up the HTTP client; the log has the details",
+            )
+        })
+    }
+}
+
+fn build() -> reqwest::Result<reqwest::Client> {
+    // Fails only if somebody has chosen a provider of cryptography already, which is then the one to use.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("assistd/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_LIMIT)
+        .pool_idle_timeout(POOL_IDLE)
+        .redirect(redirect::Policy::custom(follow))
+        .build()
+}
+
+/// Follows a redirect only to the same origin, since the credentials travel with it (reqwest takes away
+/// `Authorization`, but does not know of `api-key`), and only where the method stays what it was.
+fn follow(attempt: redirect::Attempt) -> redirect::Action {
+    let same_method = matches!(attempt.status().as_u16(), 307 | 308);
+    let same_origin = attempt
+        .previous()
+        .last()
+        .is_some_and(|from| from.origin() == attempt.url().origin());
+    if same_method && same_origin && attempt.previous().len() <= 5 {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+/// How the secret is put into a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// `Authorization: Bearer …`
+    Bearer,
+    /// A header of its own, such as `api-key`.
+    Header(&'static str),
+}
+
+/// One provider's way to its upstream.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The shared client.
+    pub http: Http,
+    /// The provider's name in the settings, for errors.
+    pub provider: String,
+    /// What every path is put behind.
+    pub base: Url,
+    /// What every query begins with, such as `api-version`.
+    pub query: Vec<(&'static str, String)>,
+    /// What every request carries besides its credentials.
+    pub headers: HeaderMap,
+    /// The key or token.
+    pub credentials: Credentials,
+    /// How it is sent.
+    pub scheme: Scheme,
+    /// How long the upstream may be silent before the connection counts as broken.
+    pub idle: Duration,
+}
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Call {
+    method: Method,
+    path: Vec<String>,
+    query: Vec<(&'static str, String)>,
+    body: Option<Bytes>,
+}
+
+impl Call {
+    /// `GET` of the path made of these segments, which are escaped.
+    pub fn get<S: Into<String>>(path: impl IntoIterator<Item = S>) -> Self {
+        Call {
+            method: Method::GET,
+            path: path.into_iter().map(Into::into).collect(),
+            query: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// `POST` to the path made of these segments, without a body.
+    pub fn post<S: Into<String>>(path: impl IntoIterator<Item = S>) -> Self {
+        Call {
+            method: Method::POST,
+            ..Call::get(path)
+        }
+    }
+
+    /// The same with a body of JSON.
+    pub fn json(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// The same with one more pair in its query.
+    pub fn with_query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+}
+
+/// An answer that is no error.
+#[derive(Debug)]
+pub struct Answer {
+    response: reqwest::Response,
+    peer: Peer,
+    idle: Duration,
+}
+
+impl Endpoint {
+    /// The headers that a provider's settings add to every request.
+    pub fn headers(provider: &str, settings: &ProviderSettings) -> Result<HeaderMap, Error> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &settings.headers {
+            let wrong = |what: &str| {
+                Error::new(
+                    Kind::ConfigInvalid,
+                    format!("expected a valid HTTP header in `headers` of provider `{provider}`, found the {what} of `{name}`"),
+                )
+                .with_provider(provider)
+            };
+            let header = HeaderName::try_from(name.as_str()).map_err(|_| wrong("name"))?;
+            headers.insert(
+                header,
+                HeaderValue::try_from(value.as_str()).map_err(|_| wrong("value"))?,
+            );
+        }
+        Ok(headers)
+    }
+
+    /// A base URL, checked.
+    pub fn base(provider: &str, text: &str) -> Result<Url, Error> {
+        let url = Url::parse(text.trim()).ok();
+        url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| {
+                Error::new(
+                    Kind::ConfigInvalid,
+                    format!("expected `base_url` of provider `{provider}` to be an http or https URL"),
+                )
+                .with_provider(provider)
+            })
+    }
+
+    /// Sends a request once, and once more with new credentials if the upstream refuses those that it has and there
+    /// are others. Gives every status but 2xx as a failure.
+    pub async fn send(&self, call: &Call) -> Result<Answer, Failure> {
+        let mut renewed = false;
+        loop {
+            let secret = self.credentials.get().await?;
+            let peer = Peer::new(&self.provider, secret.clone());
+            let request = self.request(call, secret.as_ref())?;
+            tracing::debug!(provider = self.provider, method = %call.method, path = request.url().path(), "sends");
+            let client = self.http.client()?;
+            let response = match tokio::time::timeout(self.idle, client.execute(request)).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(error)) => return Err(peer.unreachable(error)),
+                Err(_) => return Err(peer.silent(self.idle).into()),
+            };
+            let status = response.status();
+            tracing::debug!(provider = self.provider, status = status.as_u16(), "is answered");
+            let answer = Answer {
+                response,
+                peer,
+                idle: self.idle,
+            };
+            if status.is_success() {
+                return Ok(answer);
+            }
+            if status.as_u16() == 401 && !renewed && self.credentials.renew(secret.as_ref()).await? {
+                renewed = true;
+                continue;
+            }
+            return Err(answer.into_failure().await);
+        }
+    }
+
+    fn request(&self, call: &Call, secret: Option<&Secret>) -> Result<reqwest::Request, Error> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .expect("an http URL has a path")
+            .pop_if_empty()
+            .extend(&call.path);
+        let query = self.query.iter().chain(&call.query);
+        for (name, value) in query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let mut request = reqwest::Request::new(call.method.clone(), url);
+        *request.headers_mut() = self.headers.clone();
+        if let Some(secret) = secret {
+            let (name, value) = match self.scheme {
+                Scheme::Bearer => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
+                Scheme::Header(name) => (HeaderName::from_static(name), secret.expose().to_owned()),
+            };
+            let mut value = HeaderValue::try_from(value).map_err(|_| {
+                Error::new(
+                    Kind::AuthRequired,
+                    format!(
+                        "expected the key of provider `{}` to be printable text on one line",
+                        self.provider
+                    ),
+                )
+                .with_provider(&self.provider)
+            })?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(name, value);
+        }
+        if let Some(body) = &call.body {
+            request
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(body.clone().into());
+        }
+        Ok(request)
+    }
+}
+
+impl Answer {
+    /// What the upstream says of its limits, if it says anything.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        let text = |name: &str| Some(self.response.headers().get(name)?.to_str().ok()?.to_owned());
+        let number = |name: &str| text(name)?.trim().parse().ok();
+        let limit = RateLimit {
+            remaining_requests: number("x-ratelimit-remaining-requests"),
+            remaining_tokens: number("x-ratelimit-remaining-tokens"),
+            reset_requests: text("x-ratelimit-reset-requests"),
+            reset_tokens: text("x-ratelimit-reset-tokens"),
+        };
+        (limit != RateLimit::default()).then_some(limit)
+    }
+
+    /// The body as server-sent events, whatever `Content-Type` says: some proxies leave it out.
+    pub fn events(self) -> EventStream {
+        EventStream::new(self.response, self.peer, self.idle)
+    }
+
+    /// The body as one JSON text.
+    pub async fn json<T: DeserializeOwned>(mut self) -> Result<T, Error> {
+        let body = self.body().await?;
+        serde_json::from_slice(&body).map_err(|error| {
+            Error::new(
+                Kind::Upstream,
+                format!("expected JSON from provider `{}`: {error}", self.peer.provider()),
+            )
+            .with_provider(self.peer.provider())
+        })
+    }
+
+    async fn into_failure(mut self) -> Failure {
+        // A body that breaks off, or never comes, still leaves the status to tell of.
+        let body = self.body().await.unwrap_or_default();
+        self.peer
+            .refused(self.response.status(), self.response.headers(), &body)
+    }
+
+    async fn body(&mut self) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        loop {
+            let chunk = tokio::time::timeout(self.idle, self.response.chunk()).await;
+            let chunk = chunk.map_err(|_| self.peer.silent(self.idle))?;
+            match chunk.map_err(|error| self.peer.broken(error))? {
+                Some(chunk) if body.len() + chunk.len() <= BODY_MAX => body.extend_from_slice(&chunk),
+                _ => return Ok(body),
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The body of an answer, read as server-sent events.
+//!
+//! Notices a silent upstream, a connection that breaks, and an error that comes as JSON where events were promised.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use super::Peer;
+use crate::error::{Error, Kind};
+use crate::provider::sse::{Parser, SseEvent};
+
+/// The largest single event. Whoever sends more without an end means no good.
+const EVENT_MAX: usize = 64 * 1024 * 1024;
+
+/// The longest JSON text that is read where events were promised.
+const JSON_MAX: usize = 64 * 1024;
+
+/// Server-sent events as they come: [`EventStream::fill`] waits for bytes, [`EventStream::next`] gives what is whole.
+#[derive(Debug)]
+pub struct EventStream {
+    response: reqwest::Response,
+    parser: Parser,
+    peer: Peer,
+    idle: Duration,
+    /// Set anew at each wait, so that the time in which nobody asked for bytes does not count.
+    silence: Pin<Box<Sleep>>,
+    /// Whether a byte that is not white space has come, and the body is no JSON text.
+    begun: bool,
+}
+
+impl EventStream {
+    pub(super) fn new(response: reqwest::Response, peer: Peer, idle: Duration) -> Self {
+        EventStream {
+            response,
+            parser: Parser::default(),
+            peer,
+            idle,
+            silence: Box::pin(tokio::time::sleep(idle)),
+            begun: false,
+        }
+    }
+
+    /// Waits for more bytes; false at the end of the body. May be dropped while it waits: no byte is lost.
+    pub async fn fill(&mut self) -> Result<bool, Error> {
+        let Some(chunk) = self.chunk().await? else {
+            return Ok(false);
+        };
+        if !self.begun {
+            match chunk.iter().find(|byte| !byte.is_ascii_whitespace()) {
+                // No field of an event is named so: this is an error, or an upstream that does not stream.
+                Some(b'{') => return Err(self.json_instead(&chunk).await),
+                found => self.begun = found.is_some(),
+            }
+        }
+        self.parser.push(&chunk);
+        Ok(true)
+    }
+
+    /// The next whole event of the bytes so far. Ask until there is none before the next [`EventStream::fill`].
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an event borrows the stream, which no iterator's item may"
+    )]
+    pub fn next(&mut self) -> Result<Option<SseEvent<'_>>, Error> {
+        if self.parser.pending() > EVENT_MAX {
+            return Err(self
+                .peer
+                .error(Kind::Upstream, "sent an event of more than 64 MiB")
+                .retryable(false));
+        }
+        Ok(self.parser.next())
+    }
+
+    /// Whose stream this is, for errors that are told in its events.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Error> {
+        self.silence.as_mut().reset(Instant::now() + self.idle);
+        tokio::select! {
+            biased;
+            chunk = self.response.chunk() => chunk.map_err(|error| self.peer.broken(error)),
+            () = &mut self.silence => Err(self.peer.silent(self.idle)),
+        }
+    }
+
+    async fn json_instead(&mut self, first: &[u8]) -> Error {
+        let mut body = first.to_vec();
+        while body.len() < JSON_MAX {
+            match self.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) => return error,
+            }
+        }
+        self.peer
+            .told(Some(self.response.status().as_u16()), &body)
+            .unwrap_or_else(|| {
+                self.peer.error(
+                    Kind::Upstream,
+                    "answered with JSON where a stream of events was asked for",
+                )
+            })
+    }
+}

@@ -1,0 +1,104 @@
+//! Tool calls: a round ends with them, and the next one sends all their outputs in one request.
+
+use assistd::error::Kind;
+use assistd::protocol::ToolOutput;
+use assistd::provider::{Round, ToolCall};
+
+use super::*;
+use crate::upstream::Reply;
+
+fn wants(calls: &[&str]) -> String {
+    let calls: Vec<Value> = calls
+        .iter()
+        .map(|id| json!({ "id": id, "type": "function", "function": { "name": "weather", "arguments": "{\"in\":1}" } }))
+        .collect();
+    let action = json!({ "type": "submit_tool_outputs", "submit_tool_outputs": { "tool_calls": calls } });
+    begun() + &run("requires_action", json!({ "required_action": action })) + done()
+}
+
+fn call(id: &str) -> ToolCall {
+    ToolCall {
+        id: id.into(),
+        name: "weather".into(),
+        arguments: "{\"in\":1}".into(),
+    }
+}
+
+fn answered(ids: &[&str]) -> Round {
+    let output = |id: &&str| ToolOutput {
+        call_id: id.to_string(),
+        output: format!("sunny at {id}"),
+        is_error: false,
+    };
+    Round {
+        text: String::new(),
+        calls: ids.iter().map(|id| call(id)).collect(),
+        outputs: ids.iter().map(output).collect(),
+    }
+}
+
+#[tokio::test]
+async fn several_rounds_of_several_calls() {
+    let upstream = Upstream::start([
+        Reply::events(wants(&["call_1", "call_2"])),
+        Reply::events(wants(&["call_3"])),
+        Reply::events(whole_turn("Sunny.")),
+    ])
+    .await;
+    let provider = provider(&upstream);
+    let mut request = request("u1:hello");
+
+    let (events, end) = play(&provider, request.clone()).await;
+    assert_eq!(end, End::ToolCalls(vec![call("call_1"), call("call_2")]));
+    request.anchor = last_anchor(&events);
+    request.rounds.push(answered(&["call_1", "call_2"]));
+
+    let (events, end) = play(&provider, request.clone()).await;
+    assert_eq!(end, End::ToolCalls(vec![call("call_3")]));
+    request.anchor = last_anchor(&events).or(request.anchor);
+    request.rounds.push(answered(&["call_3"]));
+
+    let (events, end) = play(&provider, request).await;
+    assert_eq!((text(&events).as_str(), end), ("Sunny.", END_TURN));
+
+    let [_, second, third] = &upstream.requests()[..] else {
+        panic!("one request a round");
+    };
+    assert_eq!(second.path(), "/v1/threads/thread_1/runs/run_1/submit_tool_outputs");
+    assert_eq!(
+        second.json(),
+        json!({ "stream": true, "tool_outputs": [
+            { "tool_call_id": "call_1", "output": "sunny at call_1" },
+            { "tool_call_id": "call_2", "output": "sunny at call_2" }
+        ] })
+    );
+    assert_eq!(
+        third.json()["tool_outputs"],
+        json!([{ "tool_call_id": "call_3", "output": "sunny at call_3" }])
+    );
+}
+
+#[tokio::test]
+async fn calls_that_only_the_steps_tell_of_are_found() {
+    let step = json!({ "id": "step_1", "delta": { "step_details": { "type": "tool_calls", "tool_calls": [
+        { "index": 0, "id": "call_1", "type": "function", "function": { "name": "weather", "arguments": "{\"in\":1}" } }
+    ] } } });
+    let stream = begun() + &sse("thread.run.step.delta", step) + &run("requires_action", json!({}));
+    let upstream = Upstream::start([Reply::events(stream)]).await;
+    let (_, end) = play(&provider(&upstream), request("u1:hello")).await;
+    assert_eq!(end, End::ToolCalls(vec![call("call_1")]));
+}
+
+#[tokio::test]
+async fn an_action_that_nobody_can_take_fails_the_run() {
+    let stream = begun()
+        + &run(
+            "requires_action",
+            json!({ "required_action": { "type": "submit_tool_approval" } }),
+        );
+    let upstream = Upstream::start([Reply::events(stream)]).await;
+    let (_, end) = play(&provider(&upstream), request("u1:hello")).await;
+    let error = error(end);
+    assert_eq!((error.kind(), error.data.retryable), (Kind::Upstream, false));
+    assert!(error.message.contains("`submit_tool_approval`"), "{error}");
+}
