@@ -48,6 +48,7 @@ transcripts! {
     cancel
     cancel_at_once
     end_of_input
+    end_of_input_tools
     events
     events_chosen
     exit

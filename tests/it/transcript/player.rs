@@ -18,7 +18,7 @@ use super::file::{Step, Transcript};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the daemon is quiet when it has said all, where nobody knows what it should say.
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Plays a transcript. The failure names its line and says what differs.
 pub fn play(transcript: &Transcript, framing: Framing) -> Result<(), String> {
@@ -93,6 +93,8 @@ struct Player {
     from_daemon: BufReader<DuplexStream>,
     daemon: JoinHandle<u8>,
     names: Names,
+    /// The largest message that the daemon may send, in bytes.
+    max_message: u64,
     /// The last `seq` of each run.
     seqs: HashMap<String, u64>,
     _script: tempfile::TempDir,
@@ -111,6 +113,10 @@ impl Player {
             to_daemon: Some(to_daemon),
             from_daemon: BufReader::new(from_daemon),
             daemon,
+            max_message: match framing {
+                Framing::Lines => 60 * 1024,
+                Framing::Headers => 16 * 1024 * 1024,
+            },
             names: Names::default(),
             seqs: HashMap::new(),
             _script: folder,
@@ -218,8 +224,17 @@ impl Player {
         let Some(text) = text else {
             return Ok(None);
         };
+        if text.len() as u64 > self.max_message {
+            return Err(format!(
+                "expected at most {} bytes, heard {}",
+                self.max_message,
+                text.len()
+            ));
+        }
         let text = self.names.named(&text);
         let mut message: Value = serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))?;
+        let promised = message.pointer("/result/capabilities/maxMessageBytes");
+        self.max_message = promised.and_then(Value::as_u64).unwrap_or(self.max_message);
         if let Some(params) = message.get_mut("params").and_then(Value::as_object_mut)
             && let Some(seq) = params.remove("seq")
         {
