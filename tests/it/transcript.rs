@@ -42,7 +42,9 @@ transcripts! {
     bad_input_lines
     bad_messages
     batch
+    batch_of_sends
     busy_error
+    busy_idle
     busy_interrupt
     busy_queue
     cancel
@@ -52,6 +54,7 @@ transcripts! {
     events
     events_chosen
     exit
+    exit_in_batch
     failures
     ids
     initialize
@@ -59,14 +62,17 @@ transcripts! {
     initialize_late
     initialize_refused
     initialize_small
+    input_limit
     notification
     omitted
     params
+    pipe
     reading
     send
     settings
     settings_wrong
     shutdown
+    shutdown_at_once
     side_by_side
     specification
     status
@@ -74,6 +80,7 @@ transcripts! {
     threads
     tools
     tools_deferred
+    tools_in_silence
     tools_rounds
     tools_timeout
     tools_unanswered

@@ -62,14 +62,14 @@ pub fn record(transcript: &Transcript, framing: Framing) -> Vec<(usize, Vec<Valu
                 let next = lines.peek().map(|line| &line.step);
                 // Lines that stand together are sent together.
                 if !matches!(next, Some(Step::Send(_) | Step::Bytes(_) | Step::EndOfInput)) {
-                    player.hear_until_quiet(&mut block).await;
+                    player.hear_until_quiet(&mut block, QUIET).await;
                 }
                 heard.push((line.number, block));
             }
         }
         player.to_daemon = None;
         if let Some((_, block)) = heard.last_mut() {
-            player.hear_until_quiet(block).await;
+            player.hear_until_quiet(block, PATIENCE).await;
         }
         heard
     })
@@ -206,8 +206,8 @@ impl Player {
         }
     }
 
-    async fn hear_until_quiet(&mut self, block: &mut Vec<Value>) {
-        while let Ok(Ok(Some(mut message))) = timeout(QUIET, self.hear()).await {
+    async fn hear_until_quiet(&mut self, block: &mut Vec<Value>, patience: Duration) {
+        while let Ok(Ok(Some(mut message))) = timeout(patience, self.hear()).await {
             self.names.generalize(&mut message);
             if !block.last_mut().is_some_and(|last| join(last, &message)) {
                 block.push(message);
