@@ -401,8 +401,8 @@ impl Server {
         }
     }
 
-    /// `assistant/cancel`
-    pub(super) fn cancel(&mut self, params: CancelParams) -> Result<CancelResult, Error> {
+    /// `assistant/cancel`: answered first, since a run that only waits ends at once.
+    pub(super) fn cancel(&mut self, reply: ReplyTo, params: CancelParams) -> Result<(), Error> {
         let token = params.token.as_ref().map(Token::to_value);
         let given = [params.run_id.is_some(), params.thread_id.is_some(), token.is_some()];
         if given.iter().filter(|given| **given).count() != 1 {
@@ -415,7 +415,7 @@ impl Server {
                 || params.thread_id.as_deref() == Some(&run.thread_id)
                 || (token.is_some() && run.token == token)
         };
-        let runs: Vec<CancelledRun> = self
+        let mut runs: Vec<CancelledRun> = self
             .runs
             .iter()
             .filter(|(run_id, run)| matches(run_id, run))
@@ -424,10 +424,15 @@ impl Server {
                 status: run.stage.status(),
             })
             .collect();
-        for run in &runs {
-            self.stop_run(&run.run_id, StopReason::Cancelled);
+        // In the order in which they were asked for, as ids sort.
+        runs.sort_by(|one, other| one.run_id.cmp(&other.run_id));
+        let run_ids: Vec<String> = runs.iter().map(|run| run.run_id.clone()).collect();
+        let result = serde_json::to_string(&CancelResult { runs }).expect("a result is plain data");
+        self.respond(reply, Ok(result));
+        for run_id in run_ids {
+            self.stop_run(&run_id, StopReason::Cancelled);
         }
-        Ok(CancelResult { runs })
+        Ok(())
     }
 
     /// `$/cancelRequest`: the run that this request waits for.
