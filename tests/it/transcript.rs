@@ -68,6 +68,7 @@ transcripts! {
     params
     pipe
     reading
+    script
     send
     settings
     settings_wrong

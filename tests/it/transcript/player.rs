@@ -46,29 +46,29 @@ pub fn play(transcript: &Transcript, framing: Framing) -> Result<(), String> {
     })
 }
 
-/// Sends all that a transcript sends and gives what was heard, by the number of the line that was sent before.
-pub fn record(transcript: &Transcript, framing: Framing) -> Vec<(usize, Vec<Value>)> {
+/// Sends all that a transcript sends and gives what was heard after each line that does. Lines that stand together are
+/// sent together.
+pub fn record(transcript: &Transcript, framing: Framing) -> Vec<Vec<Value>> {
     run(async {
         let mut player = Player::start(transcript, framing);
-        let mut heard = vec![(0, Vec::new())];
+        let mut heard = Vec::new();
         let mut lines = transcript.lines.iter().peekable();
         while let Some(line) = lines.next() {
-            if matches!(line.step, Step::Send(_) | Step::Bytes(_) | Step::EndOfInput) {
-                player
-                    .send(&line.step)
-                    .await
-                    .unwrap_or_else(|failure| panic!("{failure}"));
-                let mut block = Vec::new();
-                let next = lines.peek().map(|line| &line.step);
-                // Lines that stand together are sent together.
-                if !matches!(next, Some(Step::Send(_) | Step::Bytes(_) | Step::EndOfInput)) {
-                    player.hear_until_quiet(&mut block, QUIET).await;
-                }
-                heard.push((line.number, block));
+            if !line.step.sends() {
+                continue;
             }
+            player
+                .send(&line.step)
+                .await
+                .unwrap_or_else(|failure| panic!("{failure}"));
+            let mut block = Vec::new();
+            if !lines.peek().is_some_and(|next| next.step.sends()) {
+                player.hear_until_quiet(&mut block, QUIET).await;
+            }
+            heard.push(block);
         }
         player.to_daemon = None;
-        if let Some((_, block)) = heard.last_mut() {
+        if let Some(block) = heard.last_mut() {
             player.hear_until_quiet(block, PATIENCE).await;
         }
         heard
