@@ -260,7 +260,7 @@ pub struct CancelParams {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CancelResult {
-    /// The runs that it matched; empty where none, which is no error. Their end follows within a second.
+    /// The live runs that it matched; empty where none, which is no error. Their end follows within a second.
     pub runs: Vec<CancelledRun>,
 }
 
@@ -270,7 +270,7 @@ pub struct CancelResult {
 pub struct CancelledRun {
     /// The run.
     pub run_id: String,
-    /// Where it stood when the cancel came; one that had ended stays as it was.
+    /// Where it stood when the cancel came: `queued` or `inProgress`.
     pub status: RunStatus,
 }
 
@@ -335,6 +335,7 @@ pub struct StartedParams {
     pub seq: u64,
     /// The `token` of the request that asked for the run, or that request's id; absent if it had neither.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Token>")]
     pub token: Option<Value>,
     /// `queued` or `inProgress`.
     pub status: RunStatus,
@@ -367,6 +368,7 @@ pub struct DeltaParams {
     pub seq: u64,
     /// The `token` of the request that asked for the run, or that request's id; absent if it had neither.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Token>")]
     pub token: Option<Value>,
     /// The message that the text belongs to.
     pub message_id: String,
@@ -390,6 +392,7 @@ pub struct CompletedParams {
     pub seq: u64,
     /// The `token` of the request that asked for the run, or that request's id; absent if it had neither.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Token>")]
     pub token: Option<Value>,
     /// One of the five ends.
     pub status: RunStatus,

@@ -19,6 +19,7 @@ pub struct EventParams {
     pub seq: u64,
     /// The `token` of the request that asked for the run, or that request's id; absent if it had neither.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<super::Token>")]
     pub token: Option<Value>,
     /// What happened.
     #[serde(flatten)]

@@ -17,6 +17,17 @@ use tempfile::TempDir;
 /// Longer than any example takes, so that one that hangs fails instead.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The script that answers, also where an example names it.
+const SCRIPT: &str = "tests/it/scripts/hello.toml";
+
+/// What is done in Vim once an example was read: its command is used, and the buffer printed when the answer is there.
+const IN_VIM: [&str; 4] = [
+    "Ask hello",
+    "while getline('$') !~# '\\.$' | sleep 20m | endwhile",
+    "%print",
+    "qa!",
+];
+
 /// How long the daemon is quiet when it has said all, where nobody knows yet what it should say.
 const QUIET: Duration = Duration::from_millis(700);
 
@@ -160,9 +171,9 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let folder = tempfile::tempdir().unwrap();
-        let script = root().join("tests/it/scripts/hello.toml");
-        std::fs::copy(script, folder.path().join("hello.toml")).unwrap();
+        std::fs::create_dir_all(folder.path().join("tests/it/scripts")).unwrap();
         std::fs::create_dir(folder.path().join("home")).unwrap();
+        std::fs::copy(root().join(SCRIPT), folder.path().join(SCRIPT)).unwrap();
         Place { folder }
     }
 
@@ -176,7 +187,7 @@ impl Place {
             .env_clear()
             .env("PATH", path)
             .env("HOME", self.folder.path().join("home"))
-            .env("ASSISTD_SCRIPT", "hello.toml")
+            .env("ASSISTD_SCRIPT", self.folder.path().join(SCRIPT))
             .env("LC_ALL", "C.UTF-8")
             .env("TERM", "dumb")
             .current_dir(self.folder.path());
@@ -199,6 +210,7 @@ impl Place {
         };
         let child = command
             .arg(&file)
+            .args(IN_VIM.iter().filter(|_| language == "vim").flat_map(|command| ["-c", *command]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -12,6 +12,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("RunStatus", "statuses-and-stop-reasons"),
     ("StopReason", "statuses-and-stop-reasons"),
     ("EventType", "events"),
+    ("RateLimit", "events"),
     ("Kind", "codes-and-kinds"),
     ("Error", "errors"),
     ("Details", "errors"),
@@ -109,11 +110,16 @@ impl Types {
         for variant in schema["oneOf"].as_array().expect("the type has variants") {
             let name = variant["properties"]["type"]["const"].as_str().unwrap_or_default();
             let _ = writeln!(page, "| `{name}`{} | | | | {} |", note(name), self.meaning(variant));
-            for member in in_order(variant).filter(|member| *member != "type") {
-                let value = &variant["properties"][member];
-                let always = if is_required(variant, member) { "yes" } else { "" };
-                let type_name = self.type_name(value);
-                let _ = writeln!(page, "| | `{member}` | {type_name} | {always} | {} |", self.meaning(value));
+            // A variant may have its members in a type of its own.
+            let shapes = [variant, self.resolve(variant)];
+            let count = if reference(variant).is_some() { 2 } else { 1 };
+            for shape in &shapes[..count] {
+                for member in in_order(shape).filter(|member| *member != "type") {
+                    let value = &shape["properties"][member];
+                    let always = if is_required(shape, member) { "yes" } else { "" };
+                    let type_name = self.type_name(value);
+                    let _ = writeln!(page, "| | `{member}` | {type_name} | {always} | {} |", self.meaning(value));
+                }
             }
         }
         page
@@ -140,8 +146,8 @@ impl Types {
                 .expect("every kind is in its schema");
             let retryable = if kind.retryable() { "yes" } else { "" };
             let name = name.as_str().unwrap_or_default();
-            let code = kind.code().to_string().replace('-', "−");
-            let _ = writeln!(page, "| {code} | `{name}` | {retryable} | {} |", self.meaning(schema));
+            let code = kind.code();
+            let _ = writeln!(page, "| `{code}` | `{name}` | {retryable} | {} |", self.meaning(schema));
         }
         page
     }
