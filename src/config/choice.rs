@@ -154,6 +154,16 @@ impl Settings {
         if let Some(implied) = self.implied().into_iter().find(|implied| implied.provider == name) {
             return Ok(implied.into_choice());
         }
+        // An assistant that only its upstream knows, by the id under which `assistant/list` shows it.
+        if name.starts_with("asst_")
+            && let Some(mut choice) = self.upstream_choices().into_iter().next()
+        {
+            choice.assistant = Some(name.to_owned());
+            choice.assistant_id = Some(name.to_owned());
+            choice.instructions = None;
+            choice.reason = format!("the assistant `{name}` is the upstream's own, and {reason}");
+            return Ok(choice);
+        }
         let known: Vec<String> = self
             .assistants()
             .into_iter()
@@ -450,6 +460,16 @@ mod tests {
         );
         settings.layer.default_assistant = None;
         assert_eq!(settings.choose(None, None).unwrap().provider, "scripted");
+    }
+
+    #[test]
+    fn an_upstreams_own_assistant_can_be_named() {
+        let settings = with_environment(&[("ASSISTANT_ID", "asst_1"), ("OPENAI_API_KEY", "k")]);
+        let choice = settings.choose(Some("asst_2"), None).unwrap();
+        assert_eq!(
+            (choice.provider.as_str(), choice.assistant_id.as_deref()),
+            ("openai", Some("asst_2"))
+        );
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Embedded {
             model: settings.model.clone(),
             cache_dir,
             may_fetch,
-            hub_url: settings.base_url.clone(),
+            hub_url: None,
             idle: IDLE,
             is_prepared: OnceCell::new(),
             worker: OnceLock::new(),
@@ -81,7 +81,7 @@ impl Embedded {
 
     /// The same provider, fetching the default model's weights from this URL rather than [`weights::HUB_URL`].
     pub fn fetching_from(mut self, url: Option<String>) -> Embedded {
-        self.hub_url = url.or(self.hub_url);
+        self.hub_url = url;
         self
     }
 
@@ -170,8 +170,8 @@ impl Provider for Embedded {
                 return;
             };
             yield Event::Status("inProgress".to_owned());
-            if let Some(passed_over) = passed_over(&request) {
-                yield passed_over;
+            for event in ignored(&request) {
+                yield event;
             }
             let (events, mut incoming) = mpsc::channel(EVENTS);
             if let Err(error) = worker.send(Job { model, request, events, turn }) {
@@ -250,16 +250,26 @@ fn has_more_than_text(message: &Message) -> bool {
 }
 
 /// Says what of the request the model does not get.
-fn passed_over(request: &Request) -> Option<Event> {
-    let tools = request.tools.len();
+fn ignored(request: &Request) -> Vec<Event> {
+    let tools: Vec<&str> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
     let messages = request
         .conversation
         .messages
         .iter()
         .filter(|message| has_more_than_text(message))
         .count();
-    (tools + messages > 0).then(|| Event::Upstream {
-        name: "passedOver".to_owned(),
-        data: json!({ "tools": tools, "messagesWithFiles": messages }),
-    })
+    let mut events = Vec::new();
+    if !tools.is_empty() {
+        events.push(Event::Upstream {
+            name: "toolsIgnored".to_owned(),
+            data: json!({ "tools": tools }),
+        });
+    }
+    if messages > 0 {
+        events.push(Event::Upstream {
+            name: "filesIgnored".to_owned(),
+            data: json!({ "messages": messages }),
+        });
+    }
+    events
 }

@@ -24,3 +24,6 @@ mod methods;
 mod protocol_md;
 /// The examples of the documents, run as printed.
 mod documents;
+/// The real model inside the process: answers, conversations, cancelling, limits, memory.
+#[cfg(feature = "embedded")]
+mod embedded;

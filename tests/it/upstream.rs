@@ -64,14 +64,10 @@ enum Piece {
 /// Where a body is cut into chunks.
 #[derive(Debug, Clone, Copy)]
 pub enum Cut {
-    Whole,
     /// In two, before this byte.
     At(usize),
     /// Before this byte, and then after every so many.
-    From {
-        first: usize,
-        every: usize,
-    },
+    From { first: usize, every: usize },
 }
 
 impl Upstream {
@@ -196,7 +192,6 @@ impl Reply {
             .flat_map(Piece::into_bytes)
             .collect();
         let chunks: Vec<&[u8]> = match cut {
-            Cut::Whole => vec![&whole],
             Cut::At(at) => vec![&whole[..at], &whole[at..]],
             Cut::From { first, every } => {
                 let (start, rest) = whole.split_at(first.min(whole.len()));

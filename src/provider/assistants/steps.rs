@@ -136,50 +136,35 @@ impl Known {
     }
 
     /// Takes in a call or a piece of one; `whole` is its place in a whole list. Gives whether more than its arguments
-    /// has changed.
+    /// has changed: those may be long, and come in many pieces.
     fn accept_call(&mut self, wire: &Value, whole: Option<usize>, out: &mut Vec<Event>) -> bool {
         let (place, is_new) = self.find(wire, whole);
-        let before = self.step.calls[place].clone();
         let call = &mut self.step.calls[place];
-        let kind = wire["type"].as_str().unwrap_or_default();
-        if !kind.is_empty() {
-            call.kind = kind_of_call(kind);
-        }
+        let arguments = call.arguments.take();
+        let before = call.clone();
         set(&mut call.call_id, &wire["id"]);
-        let body = &wire[kind];
-        let (arguments, outputs) = match kind {
-            "function" => {
-                call.name = body["name"].as_str().map(str::to_owned).or(call.name.take());
-                call.output = body["output"].as_str().map(str::to_owned).or(call.output.take());
-                (&body["arguments"], &Value::Null)
-            }
-            "code_interpreter" => (&body["input"], &body["outputs"]),
-            "file_search" => (&Value::Null, &body["results"]),
-            _ => (&Value::Null, &Value::Null),
-        };
-        if !kind.is_empty() && !matches!(kind, "function" | "code_interpreter" | "file_search") {
-            call.outputs = vec![camel_keys(body)];
+        let body = Body::of(wire);
+        if !body.kind.is_empty() {
+            call.kind = kind_of_call(body.kind);
         }
-        let arguments_before = call.arguments.take();
-        call.arguments = match (arguments.as_str(), whole) {
-            (Some(piece), None) => Some(arguments_before.unwrap_or_default() + piece),
-            (Some(all), Some(_)) if !all.is_empty() => Some(all.to_owned()),
-            (Some(all), Some(_)) => arguments_before.or(Some(all.to_owned())),
-            (None, _) => arguments_before,
+        call.name = body.name.map(str::to_owned).or(call.name.take());
+        call.output = body.output.map(str::to_owned).or(call.output.take());
+        if let Some(other) = body.other {
+            call.outputs = vec![camel_keys(other)];
+        }
+        self.accept_outputs(place, body.outputs, whole.is_some());
+        let changed = is_new || self.step.calls[place] != before;
+        self.step.calls[place].arguments = match (arguments, body.arguments) {
+            (None, piece) => piece.map(str::to_owned),
+            (Some(all), None) => Some(all),
+            (Some(before), Some(piece)) if whole.is_none() => Some(before + piece),
+            (Some(before), Some("")) => Some(before),
+            (Some(_), Some(all)) => Some(all.to_owned()),
         };
-        self.accept_outputs(place, outputs, whole.is_some());
         if whole.is_none() {
             self.tell_arguments(place, out);
         }
-        let call = &self.step.calls[place];
-        is_new
-            || StepCall {
-                arguments: None,
-                ..before
-            } != StepCall {
-                arguments: None,
-                ..call.clone()
-            }
+        changed
     }
 
     /// The place of a call, made if there is none.
@@ -259,6 +244,55 @@ impl Known {
             name: call.name.clone(),
             text: piece.to_owned(),
         });
+    }
+}
+
+/// A call's own part, which lies below a member named after its kind.
+struct Body<'a> {
+    kind: &'a str,
+    name: Option<&'a str>,
+    /// The arguments or the code: all of it, or a piece.
+    arguments: Option<&'a str>,
+    output: Option<&'a str>,
+    outputs: &'a Value,
+    /// The whole part, where we have no words for it.
+    other: Option<&'a Value>,
+}
+
+impl<'a> Body<'a> {
+    fn of(wire: &'a Value) -> Self {
+        let kind = wire["type"].as_str().unwrap_or_default();
+        let part = &wire[kind];
+        let nothing = Body {
+            kind,
+            name: None,
+            arguments: None,
+            output: None,
+            outputs: &Value::Null,
+            other: None,
+        };
+        match kind {
+            "function" => Body {
+                name: part["name"].as_str(),
+                arguments: part["arguments"].as_str(),
+                output: part["output"].as_str(),
+                ..nothing
+            },
+            "code_interpreter" => Body {
+                arguments: part["input"].as_str(),
+                outputs: &part["outputs"],
+                ..nothing
+            },
+            "file_search" => Body {
+                outputs: &part["results"],
+                ..nothing
+            },
+            "" => nothing,
+            _ => Body {
+                other: Some(part),
+                ..nothing
+            },
+        }
     }
 }
 

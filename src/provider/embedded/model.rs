@@ -162,3 +162,85 @@ fn refused(error: candle_core::Error) -> Refusal {
 pub(super) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use candle_core::quantized::gguf_file;
+
+    use super::*;
+
+    /// A file with these texts as its metadata and no weights.
+    fn file(dir: &Path, texts: &[(&str, &str)]) -> PathBuf {
+        let path = dir.join("model.gguf");
+        let values: Vec<Value> = texts
+            .iter()
+            .map(|(_, text)| Value::String((*text).to_owned()))
+            .collect();
+        let metadata: Vec<(&str, &Value)> = texts.iter().map(|(key, _)| *key).zip(&values).collect();
+        gguf_file::write(&mut File::create(&path).unwrap(), &metadata, &[]).unwrap();
+        path
+    }
+
+    fn refusal(path: &Path) -> Error {
+        Model::load(path).err().expect("it is refused")
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_in_a_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let llama = ("general.architecture", "llama");
+        let cases: [(&[(&str, &str)], &str); 4] = [
+            (
+                &[("general.architecture", "bert")],
+                "expected the architecture `llama`, got `bert`",
+            ),
+            (
+                &[llama, ("tokenizer.ggml.model", "t5")],
+                "expected the kind `gpt2`, got `t5`",
+            ),
+            (
+                &[
+                    llama,
+                    ("tokenizer.ggml.model", "gpt2"),
+                    ("tokenizer.ggml.pre", "viking"),
+                ],
+                "got `viking`",
+            ),
+            (
+                &[
+                    llama,
+                    ("tokenizer.ggml.model", "gpt2"),
+                    ("tokenizer.ggml.pre", "smollm"),
+                ],
+                "tokenizer.ggml.tokens",
+            ),
+        ];
+        for (texts, words) in cases {
+            let error = refusal(&file(dir.path(), texts));
+            assert_eq!(error.kind(), Kind::ConfigInvalid);
+            assert!(error.message.contains(words), "{error}");
+            assert!(error.data.hint.unwrap().contains("architecture `llama`"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_model_file_is_refused_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text.gguf");
+        fs::write(&path, "Once upon a time").unwrap();
+        assert!(refusal(&path).message.contains("unknown magic"));
+        fs::write(&path, b"GG").unwrap();
+        assert_eq!(refusal(&path).kind(), Kind::ConfigInvalid);
+        assert_eq!(refusal(dir.path()).kind(), Kind::ConfigInvalid);
+        assert_eq!(refusal(&dir.path().join("none.gguf")).kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn a_conversation_costs_45_kib_a_token() {
+        let model = Model::load(&super::super::weights::for_tests()).unwrap();
+        assert_eq!((model.context, model.token_bytes), (4096, 45 << 10));
+    }
+}
