@@ -72,7 +72,11 @@ fn check(name: &str) {
             Mark::Exchange => {
                 let heard = place.exchange(&example.body, is_update, &at);
                 write_fence(&mut new, &example, &heard);
-                assert!(is_update || heard == example.body, "{}", difference(&at, &example.body, &heard));
+                assert!(
+                    is_update || heard == example.body,
+                    "{}",
+                    difference(&at, &example.body, &heard)
+                );
                 continue;
             }
             Mark::Runs { language, needs } => {
@@ -87,9 +91,16 @@ fn check(name: &str) {
         };
         if let Some(expected) = output_fence(&mut lines, &mut new) {
             write_fence(&mut new, &expected, &heard);
-            assert!(is_update || heard == expected.body, "{}", difference(&at, &expected.body, &heard));
+            assert!(
+                is_update || heard == expected.body,
+                "{}",
+                difference(&at, &expected.body, &heard)
+            );
         } else {
-            assert!(!heard.trim().is_empty(), "{at}: expected the example to print something");
+            assert!(
+                !heard.trim().is_empty(),
+                "{at}: expected the example to print something"
+            );
         }
     }
     if is_update {
@@ -129,8 +140,13 @@ struct Fence {
 type Lines<'a> = std::iter::Peekable<std::iter::Enumerate<std::str::Lines<'a>>>;
 
 fn fence(lines: &mut Lines, at: &str) -> Fence {
-    let (_, head) = lines.next().unwrap_or_else(|| panic!("{at}: expected a fence behind the comment"));
-    assert!(head.starts_with("```"), "{at}: expected a fence behind the comment, found `{head}`");
+    let (_, head) = lines
+        .next()
+        .unwrap_or_else(|| panic!("{at}: expected a fence behind the comment"));
+    assert!(
+        head.starts_with("```"),
+        "{at}: expected a fence behind the comment, found `{head}`"
+    );
     let body = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```");
     Fence {
         head: head.to_owned(),
@@ -210,7 +226,12 @@ impl Place {
         };
         let child = command
             .arg(&file)
-            .args(IN_VIM.iter().filter(|_| language == "vim").flat_map(|command| ["-c", *command]))
+            .args(
+                IN_VIM
+                    .iter()
+                    .filter(|_| language == "vim")
+                    .flat_map(|command| ["-c", *command]),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -226,11 +247,19 @@ impl Place {
         });
         let output = output.unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{at}: the example ended with {}: {errors}", output.status);
+        assert!(
+            output.status.success(),
+            "{at}: the example ended with {}: {errors}",
+            output.status
+        );
         assert!(errors.is_empty(), "{at}: the example says on stderr: {errors}");
         let text = String::from_utf8(output.stdout).unwrap().replace('\r', "");
         let text = Names::default().named(&text);
-        if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" }
+        if text.is_empty() || text.ends_with('\n') {
+            text
+        } else {
+            text + "\n"
+        }
     }
 
     /// Plays the `-->` lines of an exchange, and gives them with the `<--` lines that were heard.
@@ -245,13 +274,21 @@ impl Place {
         let mut input = daemon.stdin.take().unwrap();
         let output = BufReader::new(daemon.stdout.take().unwrap());
         let (said, heard) = mpsc::channel();
-        let reader = std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+        let reader = std::thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| said.send(line))
+        });
         let mut names = Names::default();
         let mut played = String::new();
         let mut lines = script.lines().peekable();
         while let Some(line) = lines.next() {
             let Some(sent) = line.strip_prefix("--> ") else {
-                assert!(line.starts_with("<-- "), "{at}: expected `--> ` or `<-- `, found `{line}`");
+                assert!(
+                    line.starts_with("<-- "),
+                    "{at}: expected `--> ` or `<-- `, found `{line}`"
+                );
                 continue;
             };
             writeln!(input, "{}", names.filled(sent)).unwrap();
@@ -273,7 +310,10 @@ impl Place {
         // What is under way is finished or, where the script stalls, ended; nothing more is said of it here.
         let exit = "{\"jsonrpc\":\"2.0\",\"id\":\"last\",\"method\":\"shutdown\"}\n{\"jsonrpc\":\"2.0\",\"method\":\"exit\"}\n";
         input.write_all(exit.as_bytes()).unwrap();
-        assert!(daemon.wait().unwrap().success(), "{at}: the daemon did not leave as it should");
+        assert!(
+            daemon.wait().unwrap().success(),
+            "{at}: the daemon did not leave as it should"
+        );
         drop(heard);
         let _ = reader.join();
         played
