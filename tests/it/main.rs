@@ -16,3 +16,5 @@ mod assistants_judge;
 mod ask;
 /// `assistd chat`, the console.
 mod console;
+/// The rules that a process keeps, against the real program on real descriptors.
+mod process;
