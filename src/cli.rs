@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, LocalOptions};
 
-pub use settings::SettingsArgs;
+use settings::SettingsArgs;
 
 use crate::config::Settings;
 
@@ -90,34 +90,31 @@ impl Cli {
     /// Does what the arguments say and gives the exit code.
     pub fn run(self) -> ExitCode {
         let mut settings = self.settings.load();
+        log::take_panics();
         if let Err(problem) = log::start(&self.log, &mut settings) {
             return failure::usage(&problem);
         }
         if self.serve.is_set() && !matches!(self.command, None | Some(Command::Serve(_))) {
             return failure::usage("`--stdio` and `--framing` are for the daemon, not for this subcommand");
         }
+        let named = self.settings.named();
         match self.command {
             None => serve::run(&self.serve, settings),
             Some(Command::Serve(args)) => serve::run(&args.over(&self.serve), settings),
+            Some(Command::Chat(args)) => if_right(settings, |settings| chat::run(args, named, settings)),
+            Some(Command::Ask(args)) => if_right(settings, |settings| ask::run(args, named, settings)),
+            Some(Command::Model(args)) => if_right(settings, |settings| model::run(&args, &settings)),
             Some(Command::Completions(args)) => completions::run(&args),
             Some(Command::Schema) => schema::run(),
-            Some(one_shot) => match settings.problems.first() {
-                Some(problem) => failure::usage(problem),
-                None => one_shot.run(&self.settings, settings),
-            },
         }
     }
 }
 
-impl Command {
-    fn run(self, args: &SettingsArgs, settings: Settings) -> ExitCode {
-        let named = args.named();
-        match self {
-            Command::Chat(chat) => chat::run(chat, named, settings),
-            Command::Ask(ask) => ask::run(ask, named, settings),
-            Command::Model(model) => model::run(&model, &settings),
-            Command::Serve(_) | Command::Completions(_) | Command::Schema => unreachable!("run before settings matter"),
-        }
+/// Runs a one-shot command, or says what is wrong with the settings.
+fn if_right(settings: Settings, command: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
+    match settings.problems.first() {
+        Some(problem) => failure::usage(problem),
+        None => command(settings),
     }
 }
 

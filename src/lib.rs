@@ -9,17 +9,39 @@
 //!                            +------------------------------+
 //! ```
 //!
-//! Data runs one way, with one return edge: a finished run gives its end to the server. The modules below stand in
-//! this order, and each uses only those after it.
+//! Data runs one way, with one return edge: a finished run gives its end to the server.
 //!
-//! What holds throughout:
+//! # Layers
+//!
+//! From the top to the roots, in the order of the `mod` lines below; a module uses only those after it.
+//!
+//! - [`cli`]: arguments, settings, the console. The daemon's subcommand hands its ends to [`serve`]; every other one is
+//!   a client of the same `serve` over an in-memory pipe.
+//! - `server`: the loop and the dispatch table. It starts runs, hears their ends and sends every response.
+//! - `run`: one answer. A provider's events become journal entries, deltas and notifications, and one end.
+//! - [`store`]: threads, messages and runs in SQLite, and the journal beside it.
+//! - [`provider`]: the narrow waist. A request for an answer goes in, a stream of events in our own words comes out; one
+//!   module for each dialect.
+//! - `outbox`: the sending end, and the only task that writes to the client.
+//! - [`transcript`], [`thread`]: what a run has said so far, and what it was asked in, as plain data.
+//! - [`rpc`], [`frame`]: JSON text to messages and back; bytes to JSON texts and back.
+//! - [`config`], [`protocol`], [`error`]: settings, the shapes of the wire, and every failure that a user can see.
+//!
+//! # What holds throughout
+//!
 //! - The server is the only owner of live state. A run is one task; it gets a snapshot, its lane of the outbox, the
 //!   journal and a way to stop it.
 //! - What the client is shown was journaled first, and is journaled once.
-//! - Only the outbox writes to the client, and everything that queues is bounded.
+//! - A run's messages are queued before its end, so nothing of a run comes after its `assistant/completed`, and that comes
+//!   before the response.
 //! - Every request gets exactly one response, and every run exactly one end, also after a panic.
+//! - Everything that queues is bounded: a client that does not read stops its upstreams, then its own requests, and
+//!   nobody else.
 //! - Only the store knows SQL; only a provider's dialect knows its upstream; none of them knows JSON-RPC.
+//! - One thread runs the loop, the runs and the writer; the store has a thread of its own, and so has a model.
 //! - The environment, the files of settings and the descriptors are read by the command line and handed in.
+//!
+//! `protocol.md` is what this says to others; `tests/it/tidy.rs` holds it to some of the above.
 
 pub mod cli;
 mod server;
@@ -36,8 +58,8 @@ pub mod thread;
 mod ids;
 pub mod rpc;
 pub mod frame;
-pub mod protocol;
 pub mod config;
+pub mod protocol;
 pub mod error;
 
 use tokio::io::{AsyncRead, AsyncWrite};

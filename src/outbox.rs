@@ -7,6 +7,8 @@
 
 mod delta;
 mod writer;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

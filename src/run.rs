@@ -51,6 +51,8 @@ pub struct Start {
     pub seq: Rc<Cell<u64>>,
     /// Which events the client wants.
     pub events: Events,
+    /// The client was told that it waits, so it is told that it no longer does.
+    pub was_queued: bool,
     /// How the client's tools are called; none if it cannot.
     pub desk: Option<Desk>,
     /// How long the client may take for a tool.
@@ -127,7 +129,14 @@ impl Default for Events {
 
 /// Makes the answer.
 pub async fn answer(start: Start) -> Ended {
+    let was_queued = start.was_queued;
     let mut run = Run::new(start);
+    if was_queued {
+        run.event(RunEvent::Status {
+            status: "inProgress".into(),
+        });
+        run.flush();
+    }
     let (end, rest) = run.rounds().await;
     run.entry(Entry::End { end: end.clone() });
     run.flush();
@@ -194,7 +203,7 @@ impl Run {
                 return (unanswered(StopReason::ToolLimit, RunStatus::Incomplete, calls), None);
             }
             let Some(outputs) = self.call_tools(&calls).await else {
-                return (self.stop.end(), self.stopped_between_rounds());
+                return (self.stop.end(), self.stopped_between_rounds(calls));
             };
             let text = std::mem::take(&mut self.round_text);
             self.request.rounds.push(Round { text, calls, outputs });
@@ -237,12 +246,15 @@ impl Run {
 
     /// A run that is stopped while the client's tools are called holds its thread upstream: asked to answer with a
     /// token that has fired, the provider only tells the upstream to stop.
-    fn stopped_between_rounds(&self) -> Option<Rest> {
+    fn stopped_between_rounds(&self, calls: Vec<ToolCall>) -> Option<Rest> {
         let anchor = self.transcript.borrow().anchor().cloned()?;
-        let request = Request {
-            anchor: Some(anchor),
-            ..self.request.clone()
-        };
+        let mut request = self.request.clone();
+        request.anchor = Some(anchor);
+        request.rounds.push(Round {
+            text: String::new(),
+            calls,
+            outputs: Vec::new(),
+        });
         Some(self.provider.answer(request))
     }
 
@@ -339,8 +351,6 @@ impl Run {
     }
 
     fn finish_message(&mut self) {
-        // Text that waits belongs to the message, so it is put into it first.
-        self.flush();
         let Some(message_id) = self.transcript.borrow().message_under_way() else {
             return;
         };

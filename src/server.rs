@@ -4,8 +4,10 @@
 //! is sent from here ([`Server::respond`] and, for a run's own request, [`Server::finish`]). Nothing here waits but the
 //! loop: what takes time is a task, and its end is an event of the loop, a panic too.
 
+mod cancel;
 mod catalog;
 mod dispatch;
+mod finish;
 mod lifecycle;
 mod providers;
 mod queue;

@@ -1,3 +1,5 @@
+//! Frames over every split position of the same bytes, in both framings.
+
 use super::*;
 
 /// What the receiving end gives for these pieces, each arriving by itself.

@@ -117,6 +117,51 @@ pub fn escaped_len(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Framing;
+    use crate::outbox::Outbox;
+    use crate::protocol::DeltaParams;
+    use crate::transcript::{Entry, Transcript};
+
+    /// Guards the one message that is written by hand: it is what the type of the wire would be.
+    #[test]
+    fn the_message_is_what_its_type_says() {
+        for (token, part, text) in [
+            (None, PartKind::Text, "plain"),
+            (Some(Value::from(7)), PartKind::Refusal, "\"no\"\n\u{1}😀"),
+            (Some(Value::from("t\"1")), PartKind::Text, ""),
+        ] {
+            let params = DeltaParams {
+                thread_id: "thread_1".into(),
+                run_id: "run_1".into(),
+                seq: 12,
+                token: token.clone(),
+                message_id: "msg_1".into(),
+                index: 3,
+                part,
+                text: text.into(),
+            };
+            let mut transcript = Transcript::default();
+            let message_id = params.message_id.clone();
+            transcript.apply(1, Entry::Message { message_id });
+            let (written, start) = transcript.delta(params.seq, params.index, part, text);
+            let piece = Piece {
+                seq: params.seq,
+                index: params.index,
+                part,
+                text: written,
+                start,
+                end: start + text.len(),
+                escaped: escaped_len(text),
+            };
+            let outbox = Outbox::new(Framing::Lines, 4096);
+            let lane = outbox.lane(Address::new(&params.thread_id, &params.run_id, token));
+            let mut message = Vec::new();
+            Delta::new(lane.state.clone(), params.message_id.as_str().into(), piece).write(&mut message);
+            let message: Value = serde_json::from_slice(&message).unwrap();
+            let expected: Value = serde_json::from_str(&crate::rpc::notify("assistant/delta", &params)).unwrap();
+            assert_eq!(message, expected);
+        }
+    }
 
     #[test]
     fn the_escaped_length_is_what_is_written() {

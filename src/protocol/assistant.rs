@@ -11,7 +11,7 @@ use crate::error::Error;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SendParams {
-    /// The thread; absent makes a new one.
+    /// The thread to go on with; absent makes a new one.
     pub thread_id: Option<String>,
     /// What the user says.
     pub content: Content,
@@ -26,12 +26,13 @@ pub struct SendParams {
     /// Sampling and limits, for this run; each overrides the assistant's.
     #[serde(default, deserialize_with = "lenient::object")]
     pub options: Option<Options>,
-    /// Metadata of the thread, where this makes one.
+    /// Pairs of the client's own for the thread that this makes: up to 16, keys of up to 64 characters, values of up
+    /// to 512. Refused together with `threadId`.
     #[serde(default, deserialize_with = "lenient::object")]
     pub metadata: Option<Metadata>,
-    /// A string or number that the run's notifications carry; the request's id where absent.
+    /// What the run's notifications carry, to be known by; the request's id where absent.
     pub token: Option<Token>,
-    /// Makes it safe to send again: refused until step 3 of this program is built.
+    /// A key that makes it safe to send again; refused in this version.
     pub message_key: Option<String>,
     /// What to do if the thread has a run under way; `queue` where absent.
     pub on_busy: Option<OnBusy>,
@@ -137,7 +138,7 @@ pub struct SendResult {
     /// The last message's content, where it is more than `text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<Vec<Part>>,
-    /// The calls that nobody answered, where `stopReason` is `toolCalls`.
+    /// The calls that nobody answered, where `stopReason` is `toolCalls` or `toolLimit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<Vec<super::ToolCallEntry>>,
     /// Tokens used.
@@ -259,7 +260,7 @@ pub struct CancelParams {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CancelResult {
-    /// The runs that it matched; empty where none, which is no error. Their end follows within a second.
+    /// The live runs that it matched; empty where none, which is no error. Their end follows within a second.
     pub runs: Vec<CancelledRun>,
 }
 
@@ -269,7 +270,7 @@ pub struct CancelResult {
 pub struct CancelledRun {
     /// The run.
     pub run_id: String,
-    /// Where it stood when the cancel came; one that had ended stays as it was.
+    /// Where it stood when the cancel came: `queued` or `inProgress`.
     pub status: RunStatus,
 }
 
@@ -279,8 +280,8 @@ pub struct CancelledRun {
 pub struct AssistantListResult {
     /// Those of the settings, then those that the upstream lists.
     pub assistants: Vec<AssistantEntry>,
-    /// Providers that could not be asked, and why.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Providers that could not be asked, and why, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
@@ -310,7 +311,7 @@ pub struct AssistantEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The names of its tools.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
     /// Its options.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -332,8 +333,9 @@ pub struct StartedParams {
     pub run_id: String,
     /// Strictly increasing within a run; gaps are normal.
     pub seq: u64,
-    /// The caller's token.
+    /// The `token` of the request that asked for the run, or that request's id; absent if it had neither.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Token>")]
     pub token: Option<Value>,
     /// `queued` or `inProgress`.
     pub status: RunStatus,
@@ -364,8 +366,9 @@ pub struct DeltaParams {
     pub run_id: String,
     /// Strictly increasing within a run; gaps are normal.
     pub seq: u64,
-    /// The caller's token.
+    /// The `token` of the request that asked for the run, or that request's id; absent if it had neither.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Token>")]
     pub token: Option<Value>,
     /// The message that the text belongs to.
     pub message_id: String,
@@ -373,7 +376,7 @@ pub struct DeltaParams {
     pub index: u32,
     /// Text or refusal.
     pub part: PartKind,
-    /// The piece; append it.
+    /// The piece: append it to the text of this part so far.
     pub text: String,
 }
 
@@ -387,8 +390,9 @@ pub struct CompletedParams {
     pub run_id: String,
     /// Strictly increasing within a run; gaps are normal.
     pub seq: u64,
-    /// The caller's token.
+    /// The `token` of the request that asked for the run, or that request's id; absent if it had neither.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Token>")]
     pub token: Option<Value>,
     /// One of the five ends.
     pub status: RunStatus,

@@ -17,8 +17,9 @@ pub struct EventParams {
     pub run_id: String,
     /// Strictly increasing within a run; gaps are normal.
     pub seq: u64,
-    /// The caller's token.
+    /// The `token` of the request that asked for the run, or that request's id; absent if it had neither.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<super::Token>")]
     pub token: Option<Value>,
     /// What happened.
     #[serde(flatten)]

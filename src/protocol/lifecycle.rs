@@ -15,7 +15,7 @@ pub struct InitializeParams {
     /// Who the client is.
     #[serde(default, deserialize_with = "lenient::object")]
     pub client_info: Option<ClientInfo>,
-    /// The client's process; assistd leaves when it dies.
+    /// The client's process: assistd leaves when it dies. Watched only if it is alive here when this is read.
     pub process_id: Option<u32>,
     /// What the client can do and wants.
     #[serde(default, deserialize_with = "lenient::object")]
@@ -43,11 +43,11 @@ pub struct ClientInfo {
 pub struct ClientCapabilities {
     /// Which `assistant/event` types it wants: a list of names, or `"all"`.
     pub events: Option<EventChoice>,
-    /// It answers `tool/call`.
+    /// Whether it answers `tool/call`; false where absent.
     pub tool_call: Option<bool>,
-    /// It answers `tool/approve`.
+    /// Whether it answers `tool/approve`; not used in this version.
     pub tool_approve: Option<bool>,
-    /// It answers `auth/token`.
+    /// Whether it answers `auth/token`; not used in this version.
     pub auth_token: Option<bool>,
     /// The largest line or body that it takes, in bytes; at least 4096.
     pub max_message_bytes: Option<u64>,

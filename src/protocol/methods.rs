@@ -82,5 +82,6 @@ methods! {
 #[serde(deny_unknown_fields)]
 pub struct CancelRequestParams {
     /// The request's id.
+    #[schemars(with = "Token")]
     pub id: serde_json::Value,
 }

@@ -30,7 +30,7 @@ pub struct ThreadCreateParams {
     pub title: Option<String>,
     /// The assistant that answers in it.
     pub assistant: Option<String>,
-    /// The client's own pairs.
+    /// Pairs of the client's own: up to 16, keys of up to 64 characters, values of up to 512.
     #[serde(default, deserialize_with = "lenient::object")]
     pub metadata: Option<Metadata>,
     /// What to leave out when the context is full.
@@ -49,8 +49,8 @@ pub struct ThreadEntry {
     /// The assistant that answers in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assistant: Option<String>,
-    /// The client's own pairs.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// Pairs of the client's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: Metadata,
     /// What to leave out when the context is full.
     pub truncation: Truncation,
@@ -144,7 +144,7 @@ pub struct ThreadUpdateParams {
     pub title: Option<String>,
     /// Another assistant.
     pub assistant: Option<String>,
-    /// All pairs anew.
+    /// Pairs of the client's own, in place of all that the thread has.
     #[serde(default, deserialize_with = "lenient::object")]
     pub metadata: Option<Metadata>,
     /// What to leave out when the context is full.
@@ -222,16 +222,16 @@ pub struct RunEntry {
     pub assistant: Option<String>,
     /// The `seq` of its last event.
     pub seq: u64,
-    /// Its messages.
+    /// The ids of the messages that it has made.
     pub messages: Vec<String>,
-    /// The run's deltas joined.
+    /// The run's deltas joined, nothing added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Its steps.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<RunStep>,
-    /// The calls that nobody answered, where `stopReason` is `toolCalls`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The calls that nobody answered, where `stopReason` is `toolCalls` or `toolLimit`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCallEntry>,
     /// Tokens used.
     #[serde(skip_serializing_if = "Option::is_none")]

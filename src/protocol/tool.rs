@@ -47,12 +47,12 @@ pub struct ToolCallParams {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolCallResult {
-    /// What the tool gave.
+    /// What the tool gave; an empty text where absent.
     pub output: Option<Output>,
-    /// Whether the output is an account of a failure.
+    /// Whether the output is an account of a failure; false where absent.
     #[serde(default)]
     pub is_error: bool,
-    /// The output follows with `tool/output`.
+    /// Whether the output follows with `tool/output`; false where absent.
     #[serde(default)]
     pub deferred: bool,
 }
@@ -102,11 +102,11 @@ pub struct ToolOutputParams {
     pub run_id: String,
     /// The call.
     pub call_id: String,
-    /// What the tool gave.
+    /// What the tool gave; needed, since nothing else can be answered in this version.
     pub output: Option<Output>,
-    /// Whether the output is an account of a failure.
+    /// Whether the output is an account of a failure; false where absent.
     pub is_error: Option<bool>,
-    /// The answer to `tool/approve`: refused until approvals are built.
+    /// The answer to `tool/approve`; refused in this version.
     pub decision: Option<String>,
 }
 

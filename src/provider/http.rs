@@ -3,6 +3,7 @@
 //! Knows credentials, proxies and statuses; knows no dialect. The client is built when the first request is sent and not
 //! before, since reading the platform's certificates takes milliseconds that a start does not have.
 
+mod cause;
 mod event_stream;
 mod failure;
 mod retry;
@@ -90,8 +91,20 @@ fn follow(attempt: redirect::Attempt) -> redirect::Action {
 pub enum Scheme {
     /// `Authorization: Bearer …`
     Bearer,
-    /// A header of its own, such as `api-key`.
+    /// A header of its own, such as `api-key`; but a token (three parts that begin as a JSON Web Token does) goes the
+    /// first way, as Azure has it for its two kinds of credentials.
     Header(&'static str),
+}
+
+impl Scheme {
+    fn header(self, secret: &Secret) -> (HeaderName, String) {
+        let secret = secret.expose();
+        let is_token = secret.starts_with("eyJ") && secret.matches('.').count() == 2;
+        match self {
+            Scheme::Header(name) if !is_token => (HeaderName::from_static(name), secret.to_owned()),
+            Scheme::Header(_) | Scheme::Bearer => (AUTHORIZATION, format!("Bearer {secret}")),
+        }
+    }
 }
 
 /// One provider's way to its upstream.
@@ -244,10 +257,7 @@ impl Endpoint {
         let mut request = reqwest::Request::new(call.method.clone(), url);
         *request.headers_mut() = self.headers.clone();
         if let Some(secret) = secret {
-            let (name, value) = match self.scheme {
-                Scheme::Bearer => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
-                Scheme::Header(name) => (HeaderName::from_static(name), secret.expose().to_owned()),
-            };
+            let (name, value) = self.scheme.header(secret);
             let mut value = HeaderValue::try_from(value).map_err(|_| {
                 Error::new(
                     Kind::AuthRequired,
@@ -319,5 +329,31 @@ impl Answer {
                 _ => return Ok(body),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn azure_gets_a_key_in_its_own_header_and_a_token_as_a_bearer() {
+        let header = |secret: &str| Scheme::Header("api-key").header(&Secret::new(secret));
+        assert_eq!(
+            header("0123abc"),
+            (HeaderName::from_static("api-key"), "0123abc".into())
+        );
+        assert_eq!(
+            header("eyJhbGc.eyJpc3M.c2ln"),
+            (AUTHORIZATION, "Bearer eyJhbGc.eyJpc3M.c2ln".into())
+        );
+    }
+
+    #[test]
+    fn nothing_is_built_before_the_first_request() {
+        let http = Http::new();
+        assert!(http.client.get().is_none());
+        http.client().unwrap();
+        assert!(http.clone().client.get().is_some(), "clones share it");
     }
 }

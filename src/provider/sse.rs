@@ -165,9 +165,10 @@ impl Pending {
     }
 
     fn shift(&mut self, by: usize) {
-        let shifted = |range: &Range<usize>| range.start.saturating_sub(by)..range.end.saturating_sub(by);
-        self.name = shifted(&self.name);
-        self.data = self.data.as_ref().map(shifted);
+        for range in std::iter::once(&mut self.name).chain(&mut self.data) {
+            // An absent name lies before what is kept, at the very start.
+            *range = range.start.saturating_sub(by)..range.end.saturating_sub(by);
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+//! Messages, ids and parameters as they are written, table by table.
+
 use serde::de::DeserializeOwned;
 use serde_json::json;
 

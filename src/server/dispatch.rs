@@ -55,12 +55,14 @@ impl Server {
             }
             Incoming::Request { id, method, params } => {
                 let reply = ReplyTo { id: Some(id), batch };
-                match self.request(reply.clone(), &method, &params) {
+                let outcome = self.request(reply.clone(), &method, &params);
+                // A client whose `initialize` was refused may try another.
+                self.client.has_spoken |= method != "initialize" || outcome.is_ok();
+                match outcome {
                     Ok(Outcome::Now(result)) => self.respond(reply, Ok(result)),
                     Ok(Outcome::Later) => {}
                     Err(error) => self.respond(reply, Err(error)),
                 }
-                self.client.has_spoken = true;
             }
             Incoming::Notification { method, params } => {
                 self.notification(&method, &params, batch.is_some());
@@ -97,7 +99,7 @@ impl Server {
                 Ok(Outcome::Later)
             }
             "assistant/send" => self.send(reply, params.decode()?).map(later),
-            "assistant/cancel" => now(&self.cancel(params.decode()?)?),
+            "assistant/cancel" => self.cancel(reply, params.decode()?).map(later),
             "assistant/list" => none(params).map(|()| later(self.list_assistants(reply))),
             "assistant/get" => params.decode().map(|params| later(self.get_assistant(reply, params))),
             "thread/create" => self.create_thread(reply, params.decode()?).map(later),
@@ -112,8 +114,10 @@ impl Server {
             "server/status" => none(params).and_then(|()| now(&self.status())),
             "rpc.discover" => none(params).and_then(|()| now(&self.discover())),
             "$/cancelRequest" => {
-                self.cancel_request(&params.decode::<crate::protocol::CancelRequestParams>()?.id);
-                now(&())
+                let params: crate::protocol::CancelRequestParams = params.decode()?;
+                self.respond(reply, Ok("null".to_owned()));
+                self.cancel_request(&params.id);
+                Ok(Outcome::Later)
             }
             method => Err(unknown(method)),
         }

@@ -18,3 +18,14 @@ mod ask;
 mod console;
 /// The rules that a process keeps, against the real program on real descriptors.
 mod process;
+/// What holds for every file: first lines, layers, derives, lengths, nothing undone.
+mod tidy;
+/// The table of methods against the daemon.
+mod methods;
+/// protocol.md against the types of the wire.
+mod protocol_md;
+/// The examples of the documents, run as printed.
+mod documents;
+/// The real model inside the process: answers, conversations, cancelling, limits, memory.
+#[cfg(feature = "embedded")]
+mod embedded;

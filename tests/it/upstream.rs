@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -64,14 +65,10 @@ enum Piece {
 /// Where a body is cut into chunks.
 #[derive(Debug, Clone, Copy)]
 pub enum Cut {
-    Whole,
     /// In two, before this byte.
     At(usize),
     /// Before this byte, and then after every so many.
-    From {
-        first: usize,
-        every: usize,
-    },
+    From { first: usize, every: usize },
 }
 
 impl Upstream {
@@ -113,13 +110,17 @@ impl Upstream {
 
     /// Waits until this many requests have come, and gives the last of them.
     pub async fn request(&self, count: usize) -> Recorded {
-        loop {
-            let arrived = self.shared.arrived.notified();
-            if let Some(request) = self.shared.requests.lock().unwrap().get(count - 1) {
-                return request.clone();
+        let waiting = async {
+            loop {
+                let arrived = self.shared.arrived.notified();
+                if let Some(request) = self.shared.requests.lock().unwrap().get(count - 1) {
+                    return request.clone();
+                }
+                arrived.await;
             }
-            arrived.await;
-        }
+        };
+        let request = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        request.unwrap_or_else(|_| panic!("request {count} never came"))
     }
 }
 
@@ -196,7 +197,6 @@ impl Reply {
             .flat_map(Piece::into_bytes)
             .collect();
         let chunks: Vec<&[u8]> = match cut {
-            Cut::Whole => vec![&whole],
             Cut::At(at) => vec![&whole[..at], &whole[at..]],
             Cut::From { first, every } => {
                 let (start, rest) = whole.split_at(first.min(whole.len()));

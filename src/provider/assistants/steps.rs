@@ -4,8 +4,9 @@
 //! Calls are told apart by their ids; by their index only where a piece comes without one, since upstreams leave
 //! indexes out, skip them, or give several calls the same.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use super::calls::{Body, camel_keys, join_output, kind_of_call, output_value};
 use super::wire::{self, camel_case};
 use crate::protocol::{RunStep, StepCall};
 use crate::provider::{Event, ToolCall};
@@ -136,50 +137,35 @@ impl Known {
     }
 
     /// Takes in a call or a piece of one; `whole` is its place in a whole list. Gives whether more than its arguments
-    /// has changed.
+    /// has changed: those may be long, and come in many pieces.
     fn accept_call(&mut self, wire: &Value, whole: Option<usize>, out: &mut Vec<Event>) -> bool {
         let (place, is_new) = self.find(wire, whole);
-        let before = self.step.calls[place].clone();
         let call = &mut self.step.calls[place];
-        let kind = wire["type"].as_str().unwrap_or_default();
-        if !kind.is_empty() {
-            call.kind = kind_of_call(kind);
-        }
+        let arguments = call.arguments.take();
+        let before = call.clone();
         set(&mut call.call_id, &wire["id"]);
-        let body = &wire[kind];
-        let (arguments, outputs) = match kind {
-            "function" => {
-                call.name = body["name"].as_str().map(str::to_owned).or(call.name.take());
-                call.output = body["output"].as_str().map(str::to_owned).or(call.output.take());
-                (&body["arguments"], &Value::Null)
-            }
-            "code_interpreter" => (&body["input"], &body["outputs"]),
-            "file_search" => (&Value::Null, &body["results"]),
-            _ => (&Value::Null, &Value::Null),
-        };
-        if !kind.is_empty() && !matches!(kind, "function" | "code_interpreter" | "file_search") {
-            call.outputs = vec![camel_keys(body)];
+        let body = Body::of(wire);
+        if !body.kind.is_empty() {
+            call.kind = kind_of_call(body.kind);
         }
-        let arguments_before = call.arguments.take();
-        call.arguments = match (arguments.as_str(), whole) {
-            (Some(piece), None) => Some(arguments_before.unwrap_or_default() + piece),
-            (Some(all), Some(_)) if !all.is_empty() => Some(all.to_owned()),
-            (Some(all), Some(_)) => arguments_before.or(Some(all.to_owned())),
-            (None, _) => arguments_before,
+        call.name = body.name.map(str::to_owned).or(call.name.take());
+        call.output = body.output.map(str::to_owned).or(call.output.take());
+        if let Some(other) = body.other {
+            call.outputs = vec![camel_keys(other)];
+        }
+        self.accept_outputs(place, body.outputs, whole.is_some());
+        let changed = is_new || self.step.calls[place] != before;
+        self.step.calls[place].arguments = match (arguments, body.arguments) {
+            (None, piece) => piece.map(str::to_owned),
+            (Some(all), None) => Some(all),
+            (Some(before), Some(piece)) if whole.is_none() => Some(before + piece),
+            (Some(before), Some("")) => Some(before),
+            (Some(_), Some(all)) => Some(all.to_owned()),
         };
-        self.accept_outputs(place, outputs, whole.is_some());
         if whole.is_none() {
             self.tell_arguments(place, out);
         }
-        let call = &self.step.calls[place];
-        is_new
-            || StepCall {
-                arguments: None,
-                ..before
-            } != StepCall {
-                arguments: None,
-                ..call.clone()
-            }
+        changed
     }
 
     /// The place of a call, made if there is none.
@@ -270,52 +256,16 @@ fn kind_of_step(kind: &str) -> String {
     }
 }
 
-fn kind_of_call(kind: &str) -> String {
-    match kind {
-        "function" | "code_interpreter" | "file_search" => camel_case(kind),
-        other => other.to_owned(),
-    }
-}
-
 fn set(text: &mut String, value: &Value) {
     if let Some(value) = value.as_str().filter(|value| !value.is_empty()) {
         *text = value.to_owned();
     }
 }
 
-/// What the code printed or drew, or the search found: `{type, logs}`, `{type, fileId}`, `{fileId, fileName, …}`.
-fn output_value(output: &Value) -> Value {
-    if let Some(file_id) = output["image"]["file_id"].as_str() {
-        return json!({ "type": "image", "fileId": file_id });
-    }
-    camel_keys(output)
-}
-
-/// Logs grow by pieces; anything else comes whole.
-fn join_output(known: &mut Value, output: &Value) {
-    match (known["logs"].as_str(), output["logs"].as_str()) {
-        (Some(before), Some(piece)) => known["logs"] = Value::String([before, piece].concat()),
-        _ => *known = output_value(output),
-    }
-}
-
-/// The same value with the names of its members in camelCase, and without `index`, which is of the stream only.
-fn camel_keys(value: &Value) -> Value {
-    match value {
-        Value::Array(items) => items.iter().map(camel_keys).collect(),
-        Value::Object(members) => {
-            let members = members.iter().filter(|(name, _)| *name != "index");
-            let renamed: Map<String, Value> = members
-                .map(|(name, value)| (camel_case(name), camel_keys(value)))
-                .collect();
-            Value::Object(renamed)
-        }
-        other => other.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn delta(steps: &mut Steps, calls: Value) -> Vec<Event> {

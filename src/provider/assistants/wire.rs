@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn nulls_and_wrong_types_are_absent() {
-        let run: Run = serde_json::from_str(r#"{"id":7,"status":"queued","usage":[],"last_error":null}"#).unwrap();
+        let run: Run = serde_json::from_str(r#"{"id":7,"status":"queued","usage":"none","last_error":null}"#).unwrap();
         assert!(run.id.is_none() && run.usage.is_none() && run.last_error.is_none());
         assert_eq!(run.status.as_deref(), Some("queued"));
         let delta: MessageDelta = serde_json::from_str(r#"{"id":null,"delta":{"content":null}}"#).unwrap();

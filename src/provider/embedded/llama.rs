@@ -238,3 +238,116 @@ fn failed(why: &str) -> End {
         format!("the embedded model failed to compute: {why}"),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use tokio::sync::{Semaphore, mpsc};
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::weights;
+    use super::*;
+    use crate::config::EMBEDDED_INSTRUCTIONS;
+    use crate::protocol::{Options, Role};
+    use crate::provider::Request;
+    use crate::thread::{Conversation, Message};
+
+    /// A job that asks this greedily, and where its events come. One waits at most, so that the engine is never ahead
+    /// of its reader by more than two.
+    fn job(question: &str) -> (Job, mpsc::Receiver<Event>) {
+        let (events, incoming) = mpsc::channel(1);
+        let request = Request {
+            model: None,
+            instructions: Some(EMBEDDED_INSTRUCTIONS.to_owned()),
+            conversation: Arc::new(Conversation {
+                messages: vec![Message::text("m", Role::User, question)],
+                ..Conversation::default()
+            }),
+            tools: Vec::new(),
+            options: Options {
+                temperature: Some(0.0),
+                max_output_tokens: Some(48),
+                ..Options::default()
+            },
+            anchor: None,
+            rounds: Vec::new(),
+            cancel: CancellationToken::new(),
+        };
+        let job = Job {
+            model: weights::for_tests(),
+            request,
+            events,
+            turn: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
+        };
+        (job, incoming)
+    }
+
+    /// Answers, while `look` sees each event as it comes.
+    fn answer(engine: &mut Llama, job: (Job, mpsc::Receiver<Event>), mut look: impl FnMut(&Event) + Send) -> End {
+        let (job, mut incoming) = job;
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                while let Some(event) = incoming.blocking_recv() {
+                    look(&event);
+                }
+            });
+            let end = engine.answer(&job);
+            drop(job);
+            end
+        })
+    }
+
+    #[test]
+    fn a_cancelled_answer_ends_within_a_token() {
+        let job = job("Tell me a long story about a river.");
+        let cancel = job.0.request.cancel.clone();
+        let mut deltas = 0;
+        let mut usage = None;
+        let end = answer(&mut Llama::default(), job, |event| match event {
+            Event::Delta { .. } => {
+                deltas += 1;
+                if deltas == 3 {
+                    cancel.cancel();
+                }
+            }
+            Event::Usage(figures) => usage = Some(*figures),
+            _ => {}
+        });
+        assert_eq!(end, End::Cancelled);
+        // One may wait for the reader, and one for the place of that.
+        assert!((3..=5).contains(&deltas), "{deltas}");
+        assert!(usage.unwrap().output_tokens <= 6);
+    }
+
+    #[test]
+    fn nothing_is_computed_for_who_cancelled_before_or_is_gone() {
+        let mut engine = Llama::default();
+        let cancelled = job("Hi");
+        cancelled.0.request.cancel.cancel();
+        let mut texts = 0;
+        let end = answer(&mut engine, cancelled, |event| {
+            texts += usize::from(matches!(event, Event::Delta { .. }))
+        });
+        assert_eq!((end, texts), (End::Cancelled, 0));
+        let (gone, incoming) = job("Hi");
+        drop(incoming);
+        assert_eq!(engine.answer(&gone), End::Cancelled);
+    }
+
+    #[test]
+    fn an_answer_that_fills_the_context_ends_there() {
+        let mut engine = Llama::default();
+        engine.load(&weights::for_tests()).unwrap();
+        engine.model.as_mut().unwrap().1.context = 64;
+        let mut usage = None;
+        let end = answer(&mut engine, job("Tell me a long story about a river."), |event| {
+            if let Event::Usage(figures) = event {
+                usage = Some(*figures);
+            }
+        });
+        assert_eq!(end, End::Incomplete(StopReason::ContextFull));
+        assert_eq!(usage.unwrap().total_tokens, 64);
+    }
+}

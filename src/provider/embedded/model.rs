@@ -114,14 +114,12 @@ fn supported(content: &Content) -> Result<(), Refusal> {
         )));
     }
     // The weights' reader takes a head to be as wide as the embedding has room for.
-    if let (Some(width), Some(implied)) = (number(content, "llama.attention.key_length"), head_width(content)) {
-        if width != implied {
-            return Err(Refusal(format!(
-                "expected attention heads of width {implied}, got {width}"
-            )));
-        }
+    match (number(content, "llama.attention.key_length"), head_width(content)) {
+        (Some(width), Some(implied)) if width != implied => Err(Refusal(format!(
+            "expected attention heads of width {implied}, got {width}"
+        ))),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn template(content: &Content) -> Result<Template, Refusal> {
@@ -161,4 +159,105 @@ fn refused(error: candle_core::Error) -> Refusal {
 /// What candle adds below the first line is a backtrace.
 pub(super) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use candle_core::quantized::gguf_file;
+
+    use super::*;
+
+    /// A file with these texts as its metadata and no weights.
+    fn file(dir: &Path, texts: &[(&str, &str)]) -> PathBuf {
+        let path = dir.join("model.gguf");
+        let values: Vec<Value> = texts
+            .iter()
+            .map(|(_, text)| Value::String((*text).to_owned()))
+            .collect();
+        let metadata: Vec<(&str, &Value)> = texts.iter().map(|(key, _)| *key).zip(&values).collect();
+        gguf_file::write(&mut File::create(&path).unwrap(), &metadata, &[]).unwrap();
+        path
+    }
+
+    fn refusal(path: &Path) -> Error {
+        Model::load(path).err().expect("it is refused")
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_in_a_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let llama = ("general.architecture", "llama");
+        let cases: [(&[(&str, &str)], &str); 4] = [
+            (
+                &[("general.architecture", "bert")],
+                "expected the architecture `llama`, got `bert`",
+            ),
+            (
+                &[llama, ("tokenizer.ggml.model", "t5")],
+                "expected the kind `gpt2`, got `t5`",
+            ),
+            (
+                &[
+                    llama,
+                    ("tokenizer.ggml.model", "gpt2"),
+                    ("tokenizer.ggml.pre", "viking"),
+                ],
+                "got `viking`",
+            ),
+            (
+                &[
+                    llama,
+                    ("tokenizer.ggml.model", "gpt2"),
+                    ("tokenizer.ggml.pre", "smollm"),
+                ],
+                "tokenizer.ggml.tokens",
+            ),
+        ];
+        for (texts, words) in cases {
+            let error = refusal(&file(dir.path(), texts));
+            assert_eq!(error.kind(), Kind::ConfigInvalid);
+            assert!(error.message.contains(words), "{error}");
+            assert!(error.data.hint.unwrap().contains("architecture `llama`"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_model_file_is_refused_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text.gguf");
+        fs::write(&path, "Once upon a time").unwrap();
+        assert!(refusal(&path).message.contains("unknown magic"));
+        fs::write(&path, b"GG").unwrap();
+        assert_eq!(refusal(&path).kind(), Kind::ConfigInvalid);
+        assert_eq!(refusal(dir.path()).kind(), Kind::ConfigInvalid);
+        assert_eq!(refusal(&dir.path().join("none.gguf")).kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn a_conversation_costs_45_kib_a_token() {
+        let model = Model::load(&super::super::weights::for_tests()).unwrap();
+        assert_eq!((model.context, model.token_bytes), (4096, 45 << 10));
+    }
+
+    #[test]
+    fn what_is_read_in_pieces_is_the_same_as_what_is_read_at_once() {
+        let model = Model::load(&super::super::weights::for_tests()).unwrap();
+        let ids: Vec<u32> = (0..150).map(|n| 1000 + n * 37).collect();
+        let at_once = model.fresh().read(&ids, 0).unwrap();
+        let mut state = model.fresh();
+        let mut in_pieces = Vec::new();
+        for (index, piece) in ids.chunks(64).enumerate() {
+            in_pieces = state.read(piece, index * 64).unwrap();
+        }
+        let differences = at_once.iter().zip(&in_pieces).map(|(a, b)| (a - b).abs());
+        assert!(differences.fold(0.0, f32::max) < 0.05);
+        // The base has read nothing of it.
+        assert_eq!(
+            model.fresh().read(&ids[..3], 0).unwrap(),
+            model.fresh().read(&ids[..3], 0).unwrap()
+        );
+    }
 }

@@ -26,19 +26,13 @@ pub(super) struct Prompt {
 /// The longest prompt that fits, or why there is none.
 pub(super) fn fit(model: &Model, request: &Request) -> Result<Prompt, Error> {
     let turns = request.conversation.turns();
-    let room = room(model.context, &request.options);
-    let attempt = |turn: usize| attempt(model, request.instructions.as_deref(), &turns[turn..], room);
     if turns.is_empty() {
         return Err(Error::invalid_params("expected `content` to hold text, got none"));
     }
+    let room = room(model.context, &request.options);
+    let attempt = |turn: usize| attempt(model, request.instructions.as_deref(), &turns[turn..], room);
     let whole = match attempt(0)? {
-        Ok((pieces, ids)) => {
-            return Ok(Prompt {
-                pieces,
-                ids,
-                left_out: 0,
-            });
-        }
+        Ok(prompt) => return Ok(prompt),
         Err(overflow) => overflow,
     };
     let questions: Vec<usize> = (1..turns.len()).filter(|turn| turns[*turn].0 == Role::User).collect();
@@ -58,9 +52,8 @@ pub(super) fn fit(model: &Model, request: &Request) -> Result<Prompt, Error> {
             Err(_) => from = middle + 1,
         }
     }
-    let (pieces, ids) = found;
-    let left_out = first_messages(&request.conversation.messages)[questions[to]] as u32;
-    Ok(Prompt { pieces, ids, left_out })
+    found.left_out = first_messages(&request.conversation.messages)[questions[to]] as u32;
+    Ok(found)
 }
 
 /// A prompt that does not fit.
@@ -88,7 +81,7 @@ fn attempt(
     instructions: Option<&str>,
     turns: &[(Role, String)],
     room: usize,
-) -> Result<Result<(Vec<Piece>, Vec<u32>), Overflow>, Error> {
+) -> Result<Result<Prompt, Overflow>, Error> {
     let bytes = instructions.map_or(0, str::len) + turns.iter().map(|(_, text)| text.len()).sum::<usize>();
     // Megabytes are not encoded only to find that they are too many.
     let tokens = model.vocabulary.at_least(bytes);
@@ -104,11 +97,11 @@ fn attempt(
         })?;
     let ids = model.vocabulary.encode(&pieces);
     let tokens = ids.len();
-    Ok(if tokens > room {
-        Err(Overflow { tokens, bytes })
-    } else {
-        Ok((pieces, ids))
-    })
+    if tokens > room {
+        return Ok(Err(Overflow { tokens, bytes }));
+    }
+    let left_out = 0;
+    Ok(Ok(Prompt { pieces, ids, left_out }))
 }
 
 /// How many tokens a prompt may have.
@@ -132,8 +125,87 @@ fn first_messages(messages: &[Message]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::weights;
     use super::*;
     use crate::thread::Conversation;
+
+    fn request(texts: &[&str], truncation: Truncation) -> Request {
+        let roles = [Role::User, Role::Assistant].into_iter().cycle();
+        let messages = roles
+            .zip(texts)
+            .map(|(role, text)| Message::text("m", role, *text))
+            .collect();
+        Request {
+            model: None,
+            instructions: Some("Be brief.".to_owned()),
+            conversation: Arc::new(Conversation { messages, truncation }),
+            tools: Vec::new(),
+            options: Options::default(),
+            anchor: None,
+            rounds: Vec::new(),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    #[test]
+    fn the_oldest_turns_are_left_out_until_the_rest_fits() {
+        let mut model = Model::load(&weights::for_tests()).unwrap();
+        let texts = ["one", "two", "three", "four", "five", "six", "last"];
+        let whole = fit(&model, &request(&texts, Truncation::Auto)).unwrap();
+        assert_eq!(whole.left_out, 0);
+        for left_out in [2, 4, 6] {
+            let expected = fit(&model, &request(&texts[left_out..], Truncation::Auto)).unwrap();
+            // Just enough for what is expected; a quarter is kept for the answer.
+            model.context = (expected.ids.len() * 4).div_ceil(3);
+            let prompt = fit(&model, &request(&texts, Truncation::Auto)).unwrap();
+            assert_eq!((prompt.left_out as usize, prompt.pieces), (left_out, expected.pieces));
+            assert!(prompt.ids.len() <= model.context - model.context / 4);
+        }
+        let alone = fit(&model, &request(&["last"], Truncation::Auto)).unwrap();
+        model.context = alone.ids.len();
+        let error = fit(&model, &request(&texts, Truncation::Auto)).unwrap_err();
+        assert_eq!(error.kind(), Kind::ContextOverflow);
+        assert!(
+            error.message.starts_with("the last message alone does not fit"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_left_out_of_a_thread_that_forbids_it() {
+        let mut model = Model::load(&weights::for_tests()).unwrap();
+        let texts = ["one", "two", "three"];
+        let tokens = fit(&model, &request(&texts, Truncation::Error)).unwrap().ids.len();
+        model.context = tokens;
+        let error = fit(&model, &request(&texts, Truncation::Error)).unwrap_err();
+        assert_eq!((error.kind(), error.data.size), (Kind::ContextOverflow, Some(20)));
+        let room = tokens - tokens / 4;
+        assert!(
+            error
+                .message
+                .ends_with(&format!("expected at most {room} tokens, got at least {tokens}")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn megabytes_are_refused_without_being_encoded() {
+        let model = Model::load(&weights::for_tests()).unwrap();
+        let long = "word ".repeat(10 << 20);
+        let error = fit(&model, &request(&[&long], Truncation::Auto)).unwrap_err();
+        assert_eq!(error.kind(), Kind::ContextOverflow);
+    }
+
+    #[test]
+    fn a_conversation_without_text_is_refused() {
+        let model = Model::load(&weights::for_tests()).unwrap();
+        let error = fit(&model, &request(&[""], Truncation::Auto)).unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidParams);
+    }
 
     #[test]
     fn turns_and_their_first_messages_go_together() {

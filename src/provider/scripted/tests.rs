@@ -310,3 +310,37 @@ fn a_script_is_toml_or_json() {
         assert!(script.answer("b", 1).is_none(), "{name}");
     }
 }
+
+/// The script that the tests of the whole use, and that the documentation tells authors to try.
+#[test]
+fn the_example_script_is_right() {
+    let example = include_str!("../../../tests/it/scripts/hello.toml");
+    let script = Script::parse(std::path::Path::new("hello.toml"), example).unwrap();
+    assert!(script.answers.iter().all(|answer| !answer.steps.is_empty()));
+}
+
+/// Guards docs/script.md: its examples are scripts, and it names every step.
+#[test]
+fn the_documentation_of_scripts_is_right() {
+    let page = include_str!("../../../docs/script.md");
+    let examples = page
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let scripts: Vec<&str> = examples.filter(|example| example.contains("[[answers]]")).collect();
+    assert!(!scripts.is_empty());
+    for example in scripts {
+        Script::parse(std::path::Path::new("script.md"), example).unwrap();
+    }
+    for key in problem("a.toml", "answers = [{ steps = [{}] }]")
+        .split('`')
+        .skip(1)
+        .step_by(2)
+    {
+        let (alone, with_value) = (format!("`{key}`"), format!("`{key} = "));
+        assert!(
+            page.contains(&alone) || page.contains(&with_value),
+            "docs/script.md does not name `{key}`"
+        );
+    }
+}

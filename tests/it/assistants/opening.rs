@@ -288,6 +288,7 @@ async fn a_server_without_tls_is_told_apart() {
             .starts_with("failed to reach provider `test` at 127.0.0.1: TLS: "),
         "{error}"
     );
+    assert!(error.data.hint.unwrap().contains("`http://`"));
 }
 
 #[tokio::test]

@@ -398,7 +398,8 @@ impl Drop for Daemon {
 pub fn end_of(pid: Pid) -> mpsc::Receiver<Instant> {
     let (sender, ended) = mpsc::channel();
     std::thread::spawn(move || {
-        while waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) == Err(Errno::INTR) {}
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while matches!(waitid(WaitId::Pid(pid), options), Err(Errno::INTR)) {}
         let _ = sender.send(Instant::now());
     });
     ended

@@ -2,7 +2,6 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use tokio::runtime::Runtime;
 
 use super::Daemon;
 use crate::program::Home;
@@ -89,38 +88,32 @@ fn a_key_shows_nowhere_when_the_upstream_is_not_there() {
     expect_no_key(&home, daemon);
 }
 
-#[test]
-fn a_key_shows_nowhere_when_the_upstream_repeats_it() {
-    let home = Home::new();
-    let runtime = Runtime::new().unwrap();
+#[tokio::test]
+async fn a_key_shows_nowhere_when_the_upstream_repeats_it() {
     let message = format!("Incorrect API key provided: {KEY}.");
-    let refusal = Reply::json(
-        401,
-        json!({ "error": { "message": message, "code": "invalid_api_key" } }),
-    );
+    let refusal = Reply::json(401, json!({ "error": { "message": message, "code": "invalid_api_key" } }));
+    let failed = json!({ "id": "run_1", "status": "failed", "last_error": {
+        "code": "server_error", "message": format!("no luck with {KEY}"),
+    } });
     let events = format!(
-        "event: thread.run.failed\ndata: {{\"id\":\"run_1\",\"status\":\"failed\",\"last_error\":{{\"code\":\"server_error\",\"message\":\"no luck with {KEY}\"}}}}\n\nevent: {KEY}\ndata: \"{KEY}\"\n\nevent: done\ndata: [DONE]\n\n"
+        "event: {KEY}\ndata: \"{KEY}\"\n\nevent: thread.run.failed\ndata: {failed}\n\nevent: done\ndata: [DONE]\n\n"
     );
-    let upstream = runtime.block_on(Upstream::start([refusal, Reply::events(events)]));
-    let mut daemon = start(&home, &upstream.url());
-    daemon.request(1, "initialize", json!({ "capabilities": { "events": "all" } }));
-    daemon.ask(2, "hello");
-    let error = daemon.error(2);
-    assert_eq!(error["data"]["kind"], "authRequired", "{error}");
-    daemon.ask(3, "hello again");
-    let error = daemon.error(3);
-    assert!(
-        error["data"]["upstream"]["message"]
-            .as_str()
-            .unwrap_or_default()
-            .starts_with("no luck with "),
-        "{error}"
-    );
-    let request = runtime.block_on(upstream.request(1));
-    assert_eq!(
-        request.header("authorization"),
-        Some(format!("Bearer {KEY}").as_str()),
-        "it was used"
-    );
-    expect_no_key(&home, daemon);
+    let upstream = Upstream::start([refusal, Reply::events(events)]).await;
+    let base_url = upstream.url();
+    let talk = tokio::task::spawn_blocking(move || {
+        let home = Home::new();
+        let mut daemon = start(&home, &base_url);
+        daemon.request(1, "initialize", json!({ "capabilities": { "events": "all" } }));
+        daemon.ask(2, "hello");
+        let error = daemon.error(2);
+        assert_eq!(error["data"]["kind"], "authRequired", "{error}");
+        daemon.ask(3, "hello again");
+        let error = daemon.error(3);
+        let said = error["data"]["upstream"]["message"].as_str().unwrap_or_default();
+        assert!(said.starts_with("no luck with "), "{error}");
+        expect_no_key(&home, daemon);
+    });
+    talk.await.unwrap();
+    let request = upstream.request(1).await;
+    assert_eq!(request.header("authorization"), Some(format!("Bearer {KEY}").as_str()), "it was used");
 }
