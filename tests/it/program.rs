@@ -1,7 +1,7 @@
 //! The real program in a home of its own: no setting, variable or thread of whoever runs the tests gets in.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -27,6 +27,11 @@ impl Home {
         let home = Home::new();
         home.write("script.toml", script);
         home
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 
     /// Writes a file and gives its path.
