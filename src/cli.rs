@@ -90,6 +90,7 @@ impl Cli {
     /// Does what the arguments say and gives the exit code.
     pub fn run(self) -> ExitCode {
         let mut settings = self.settings.load();
+        log::take_panics();
         if let Err(problem) = log::start(&self.log, &mut settings) {
             return failure::usage(&problem);
         }

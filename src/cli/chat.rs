@@ -88,10 +88,8 @@ fn introduce(choice: &Choice) -> String {
     } else {
         format!("`{}` ({dialect})", choice.provider)
     };
-    let model = choice
-        .model
-        .as_ref()
-        .map(|model| format!(" with the model `{model}`"))
+    let model = model::name(choice)
+        .map(|name| format!(" with the model `{name}`"))
         .unwrap_or_default();
     format!("the provider {provider} answers{model}, because {}", choice.reason)
 }

@@ -31,7 +31,7 @@ pub fn usage(problem: &str) -> ExitCode {
 /// Says what failed and what to do, in one sentence, and gives its exit code.
 pub fn report(error: &Error) -> u8 {
     match &error.data.hint {
-        Some(hint) => complain(&format!("{} ({hint})", error.message)),
+        Some(hint) => complain(&format!("{}; {hint}", error.message)),
         None => complain(&error.message),
     }
     code_of_kind(error.kind())

@@ -22,6 +22,16 @@ pub struct LogArgs {
     log_file: Option<PathBuf>,
 }
 
+/// Sends panics to the log instead of stderr, which is silent. What a panic says may quote a text that it failed on,
+/// so that is for `trace`.
+pub fn take_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%place, "a panic");
+        tracing::trace!(backtrace = %std::backtrace::Backtrace::capture(), "{panic}");
+    }));
+}
+
 /// Starts logging. A flag that is wrong is an error; a variable that is wrong is a problem of the settings.
 pub fn start(args: &LogArgs, settings: &mut Settings) -> Result<(), String> {
     let variable = |name: &str| {

@@ -49,6 +49,11 @@ pub fn ensure(choice: &Choice, settings: &Settings) -> Result<(), Error> {
     }
 }
 
+/// What a person calls the model of this choice, where that is known before it is asked.
+pub fn name(choice: &Choice) -> Option<&str> {
+    choice.model.as_deref().or_else(|| usual_name(choice))
+}
+
 #[cfg(feature = "embedded")]
 mod weights {
     //! The one place that knows where the weights come from.
@@ -67,6 +72,10 @@ mod weights {
             .as_deref()
             .is_none_or(|model| model.eq_ignore_ascii_case(MODEL_NAME));
         choice.provider_settings.dialect == Dialect::Embedded && is_default
+    }
+
+    pub fn usual_name(choice: &Choice) -> Option<&'static str> {
+        (choice.provider_settings.dialect == Dialect::Embedded).then_some(MODEL_NAME)
     }
 
     pub fn find(settings: &Settings) -> Result<PathBuf, Error> {
@@ -141,6 +150,10 @@ mod weights {
         false
     }
 
+    pub fn usual_name(_: &Choice) -> Option<&'static str> {
+        None
+    }
+
     pub fn find(_: &Settings) -> Result<PathBuf, Error> {
         Err(Error::new(
             Kind::ConfigInvalid,
@@ -153,4 +166,4 @@ mod weights {
     }
 }
 
-use weights::{fetch, find, needs_weights};
+use weights::{fetch, find, needs_weights, usual_name};

@@ -13,6 +13,7 @@ use crate::stdio::{Stdin, Stdout};
 
 /// How the daemon talks.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(next_help_heading = "Daemon")]
 pub struct ServeArgs {
     /// Be the daemon without a hint, even on a terminal (what editors pass)
     #[arg(long)]

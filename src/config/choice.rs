@@ -3,6 +3,7 @@
 //! What the settings name; the environment; the embedded model. A key that is set never falls through to something
 //! else: whoever set it wants that upstream, and gets an error rather than another model's answer.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{AssistantSettings, Dialect, ProviderSettings, Settings};
@@ -85,6 +86,11 @@ impl Settings {
     /// All assistants that can be named without asking an upstream, sorted by name.
     pub fn assistants(&self) -> Vec<AssistantEntry> {
         let default = self.choose(None, None).ok().and_then(|choice| choice.assistant);
+        self.assistants_with_default(default.as_deref())
+    }
+
+    /// The same where the default is known, or is just being sought.
+    fn assistants_with_default(&self, default: Option<&str>) -> Vec<AssistantEntry> {
         let implied = self.implied();
         let mut entries: Vec<AssistantEntry> = self
             .layer
@@ -97,7 +103,7 @@ impl Settings {
                     .map(|implied| (implied.provider, &implied.assistant))
                     .filter(|(name, _)| !self.layer.assistants.contains_key(*name)),
             )
-            .map(|(name, assistant)| entry(name, assistant, default.as_deref() == Some(name)))
+            .map(|(name, assistant)| entry(name, assistant, default == Some(name)))
             .collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         entries
@@ -138,9 +144,11 @@ impl Settings {
 
     /// One choice for each provider whose upstream lists assistants of its own.
     pub fn upstream_choices(&self) -> Vec<Choice> {
-        let names: Vec<String> = self.providers().into_iter().map(|entry| entry.name).collect();
+        let implied = self.implied();
+        let implied = implied.iter().map(|implied| implied.provider);
+        let names: BTreeSet<&str> = self.layer.providers.keys().map(String::as_str).chain(implied).collect();
         let choices = names
-            .iter()
+            .into_iter()
             .filter_map(|name| self.bare_provider(name, "it is in the settings").ok());
         choices
             .filter(|choice| choice.provider_settings.dialect == Dialect::Assistants)
@@ -165,7 +173,7 @@ impl Settings {
             return Ok(choice);
         }
         let known: Vec<String> = self
-            .assistants()
+            .assistants_with_default(None)
             .into_iter()
             .map(|entry| format!("`{}`", entry.name))
             .collect();
@@ -173,11 +181,10 @@ impl Settings {
     }
 
     fn unnamed(&self) -> Result<Choice, Error> {
-        if let Some(script) = &self.layer.script {
-            return Ok(Implied::scripted(script).into_choice());
-        }
-        if let Some(name) = &self.layer.default_provider {
-            return self.bare_provider(name, "`default_provider` names it");
+        match (&self.layer.script, &self.layer.default_provider) {
+            (Some(script), Some(_)) => return Ok(Implied::scripted(script).into_choice()),
+            (None, Some(name)) => return self.bare_provider(name, "`default_provider` names it"),
+            (_, None) => {}
         }
         // One assistant in the settings is the one that is meant.
         if let (1, Some((name, assistant))) = (self.layer.assistants.len(), self.layer.assistants.first_key_value()) {
@@ -186,6 +193,9 @@ impl Settings {
                 assistant,
                 format!("the assistant `{name}` has it, the only one in the settings"),
             );
+        }
+        if let Some(script) = &self.layer.script {
+            return Ok(Implied::scripted(script).into_choice());
         }
         if let (1, Some((name, _))) = (self.layer.providers.len(), self.layer.providers.first_key_value()) {
             return self.bare_provider(name, "it is the only one in the settings");
@@ -459,7 +469,14 @@ mod tests {
             ("scripted", Some("i"))
         );
         settings.layer.default_assistant = None;
-        assert_eq!(settings.choose(None, None).unwrap().provider, "scripted");
+        assert_eq!(
+            settings.choose(None, None).unwrap().instructions.as_deref(),
+            Some("i"),
+            "the only one is meant"
+        );
+        settings.layer.default_provider = Some("nobody".into());
+        let choice = settings.choose(None, None).unwrap();
+        assert_eq!((choice.provider.as_str(), choice.instructions), ("scripted", None));
     }
 
     #[test]
@@ -477,5 +494,11 @@ mod tests {
         let error = Settings::ephemeral().choose(Some("x"), None).unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
         assert_eq!(error.data.hint.as_deref(), Some("the assistants are `embedded`"));
+        // A default that is unknown is sought once, not again for the list of those that are known.
+        for name in ["x", "asst_x"] {
+            let mut settings = Settings::ephemeral();
+            settings.layer.default_assistant = Some(name.into());
+            assert_eq!(settings.choose(None, None).unwrap_err().kind(), Kind::NotFound);
+        }
     }
 }

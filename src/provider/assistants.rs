@@ -6,6 +6,7 @@
 //! the wire knows no other way.
 
 mod anchor;
+mod calls;
 mod mapper;
 mod messages;
 mod request;

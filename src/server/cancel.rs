@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 
+use super::reply::ReplyTo;
 use super::{LiveRun, Server, Stage};
 use crate::error::Error;
 use crate::protocol::{CancelParams, CancelResult, CancelledRun, StopReason, Token};
 
 impl Server {
-    /// `assistant/cancel`
-    pub(super) fn cancel(&mut self, params: CancelParams) -> Result<CancelResult, Error> {
+    /// `assistant/cancel`: answered first, since a run that only waits ends at once.
+    pub(super) fn cancel(&mut self, reply: ReplyTo, params: CancelParams) -> Result<(), Error> {
         let token = params.token.as_ref().map(Token::to_value);
         let given = [params.run_id.is_some(), params.thread_id.is_some(), token.is_some()];
         if given.iter().filter(|given| **given).count() != 1 {
@@ -21,7 +22,7 @@ impl Server {
                 || params.thread_id.as_deref() == Some(&run.thread_id)
                 || (token.is_some() && run.token == token)
         };
-        let runs: Vec<CancelledRun> = self
+        let mut runs: Vec<CancelledRun> = self
             .runs
             .iter()
             .filter(|(run_id, run)| matches(run_id, run))
@@ -30,10 +31,34 @@ impl Server {
                 status: run.stage.status(),
             })
             .collect();
-        for run in &runs {
-            self.stop_run(&run.run_id, StopReason::Cancelled);
+        // In the order in which they were asked for, as ids sort.
+        runs.sort_by(|one, other| one.run_id.cmp(&other.run_id));
+        match params.run_id {
+            Some(run_id) if runs.is_empty() => self.answer_of_ended(reply, run_id),
+            _ => self.answer_and_stop(reply, runs),
         }
-        Ok(CancelResult { runs })
+        Ok(())
+    }
+
+    fn answer_and_stop(&mut self, reply: ReplyTo, runs: Vec<CancelledRun>) {
+        let run_ids: Vec<String> = runs.iter().map(|run| run.run_id.clone()).collect();
+        let result = serde_json::to_string(&CancelResult { runs }).expect("a result is plain data");
+        self.respond(reply, Ok(result));
+        for run_id in run_ids {
+            self.stop_run(&run_id, StopReason::Cancelled);
+        }
+    }
+
+    /// A run that is not live has ended, and stays as it was; one that nobody knows is no error.
+    fn answer_of_ended(&mut self, reply: ReplyTo, run_id: String) {
+        let stored = self.store.run(run_id.clone());
+        self.errand(reply, async move {
+            let ended = stored.await.ok().map(|run| run.status);
+            let runs = ended.map(|status| CancelledRun { run_id, status });
+            Ok(CancelResult {
+                runs: runs.into_iter().collect(),
+            })
+        });
     }
 
     /// `$/cancelRequest`: the run that this request waits for.

@@ -97,7 +97,7 @@ impl Server {
                 Ok(Outcome::Later)
             }
             "assistant/send" => self.send(reply, params.decode()?).map(later),
-            "assistant/cancel" => now(&self.cancel(params.decode()?)?),
+            "assistant/cancel" => self.cancel(reply, params.decode()?).map(later),
             "assistant/list" => none(params).map(|()| later(self.list_assistants(reply))),
             "assistant/get" => params.decode().map(|params| later(self.get_assistant(reply, params))),
             "thread/create" => self.create_thread(reply, params.decode()?).map(later),
@@ -112,8 +112,10 @@ impl Server {
             "server/status" => none(params).and_then(|()| now(&self.status())),
             "rpc.discover" => none(params).and_then(|()| now(&self.discover())),
             "$/cancelRequest" => {
-                self.cancel_request(&params.decode::<crate::protocol::CancelRequestParams>()?.id);
-                now(&())
+                let params: crate::protocol::CancelRequestParams = params.decode()?;
+                self.respond(reply, Ok("null".to_owned()));
+                self.cancel_request(&params.id);
+                Ok(Outcome::Later)
             }
             method => Err(unknown(method)),
         }

@@ -58,7 +58,10 @@ impl Server {
         let Some(number) = id.as_value().as_u64() else {
             return;
         };
-        let Some(mut ask) = self.asks.open.remove(&number).filter(|ask| !ask.is_deferred) else {
+        if self.asks.open.get(&number).is_none_or(|ask| ask.is_deferred) {
+            return;
+        }
+        let Some(mut ask) = self.asks.open.remove(&number) else {
             return;
         };
         let result = match outcome {

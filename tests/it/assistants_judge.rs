@@ -108,6 +108,7 @@ async fn all_requests() -> Vec<Recorded> {
     let mut later = first.clone();
     later.anchor = Some(anchor("u1"));
     let mut outputs = later.clone();
+    outputs.anchor = Some(anchor("u2"));
     let output = ToolOutput {
         call_id: "call_1".into(),
         output: "sunny".into(),

@@ -144,7 +144,7 @@ fn an_old_thread_is_shown_and_goes_on() {
     let text = stdout(&output);
     assert!(text.starts_with(&format!("User: {shown}")), "{text}");
     assert!(
-        text.ends_with("User: Assistant: 7: last\nUser: User: Assistant: 9: last\nUser: \n"),
+        text.ends_with("User: Assistant: 7: last\nUser: \nUser: Assistant: 9: last\nUser: \n"),
         "{text}"
     );
     assert!(stderr(&output).contains("no thread `nowhere`"), "{}", stderr(&output));

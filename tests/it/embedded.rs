@@ -39,7 +39,7 @@ fn settings() -> ProviderSettings {
     ProviderSettings::new(Dialect::Embedded)
 }
 
-/// A greedy request; the messages alternate, the user's first.
+/// A greedy request for a short answer; the messages alternate, the user's first.
 fn request(texts: &[&str]) -> Request {
     let roles = [Role::User, Role::Assistant].into_iter().cycle();
     Request {
@@ -55,6 +55,7 @@ fn request(texts: &[&str]) -> Request {
         tools: Vec::new(),
         options: Options {
             temperature: Some(0.0),
+            max_output_tokens: Some(64),
             ..Options::default()
         },
         anchor: None,
@@ -261,7 +262,7 @@ async fn an_idle_model_leaves_memory_and_comes_back() {
 #[tokio::test]
 async fn what_does_not_fit_is_left_out_or_refused() {
     let provider = provider();
-    let long = "The weather is fine today. ".repeat(600);
+    let long = "The weather is fine today. ".repeat(900);
     let question = "What is the capital of France?";
     let left_out = events(&provider, request(&[&long, "Yes.", question])).await;
     assert!(left_out.contains(&Event::Truncated { messages: 2 }));

@@ -42,15 +42,19 @@ transcripts! {
     bad_input_lines
     bad_messages
     batch
+    batch_of_sends
     busy_error
+    busy_idle
     busy_interrupt
     busy_queue
     cancel
     cancel_at_once
     end_of_input
+    end_of_input_tools
     events
     events_chosen
     exit
+    exit_in_batch
     failures
     ids
     initialize
@@ -58,14 +62,18 @@ transcripts! {
     initialize_late
     initialize_refused
     initialize_small
+    input_limit
     notification
     omitted
     params
+    pipe
     reading
+    script
     send
     settings
     settings_wrong
     shutdown
+    shutdown_at_once
     side_by_side
     specification
     status
@@ -73,6 +81,7 @@ transcripts! {
     threads
     tools
     tools_deferred
+    tools_in_silence
     tools_rounds
     tools_timeout
     tools_unanswered

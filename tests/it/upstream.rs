@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -109,13 +110,17 @@ impl Upstream {
 
     /// Waits until this many requests have come, and gives the last of them.
     pub async fn request(&self, count: usize) -> Recorded {
-        loop {
-            let arrived = self.shared.arrived.notified();
-            if let Some(request) = self.shared.requests.lock().unwrap().get(count - 1) {
-                return request.clone();
+        let waiting = async {
+            loop {
+                let arrived = self.shared.arrived.notified();
+                if let Some(request) = self.shared.requests.lock().unwrap().get(count - 1) {
+                    return request.clone();
+                }
+                arrived.await;
             }
-            arrived.await;
-        }
+        };
+        let request = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        request.unwrap_or_else(|_| panic!("request {count} never came"))
     }
 }
 

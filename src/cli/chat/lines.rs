@@ -124,7 +124,7 @@ fn edited(history: Option<&Path>, stop: Arc<AtomicBool>) -> impl FnMut() -> Line
         .with_ansi_colors(std::env::var_os("NO_COLOR").is_none())
         .with_break_signal(stop);
     // A history that cannot be kept is one for this session.
-    if let Some(history) = history.and_then(|file| FileBackedHistory::with_file(HISTORY, file.to_owned()).ok()) {
+    if let Some(Ok(history)) = history.map(open_history) {
         editor = editor.with_history(Box::new(history));
     }
     move || match editor.read_line(&UserPrompt) {
@@ -136,6 +136,23 @@ fn edited(history: Option<&Path>, stop: Arc<AtomicBool>) -> impl FnMut() -> Line
         Ok(Signal::CtrlC) => Line::Cleared,
         Ok(_) | Err(_) => Line::End,
     }
+}
+
+/// The history in this file, which only its owner can read: it holds what was asked.
+fn open_history(file: &Path) -> Result<FileBackedHistory, Box<dyn std::error::Error>> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        if let Some(folder) = file.parent() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(file)?;
+    }
+    Ok(FileBackedHistory::with_file(HISTORY, file.to_owned())?)
 }
 
 /// `User: `, and nothing that moves.

@@ -57,12 +57,13 @@ impl Anchor {
 }
 
 impl Opening {
-    /// How this turn begins.
+    /// How this turn begins. Outputs go only to the run that this very turn has begun.
     pub fn choose(anchor: Option<Anchor>, messages: &[Message], rounds: &[Round]) -> Opening {
         let Some(anchor) = anchor else {
             return Opening::NewThread;
         };
-        if let (false, Some(run_id)) = (rounds.is_empty(), &anchor.run_id) {
+        let is_this_turns = messages.last().is_some_and(|newest| newest.id == anchor.synced);
+        if let (false, true, Some(run_id)) = (rounds.is_empty(), is_this_turns, &anchor.run_id) {
             return Opening::Outputs {
                 thread_id: anchor.thread_id,
                 run_id: run_id.clone(),

@@ -4,8 +4,9 @@
 //! Calls are told apart by their ids; by their index only where a piece comes without one, since upstreams leave
 //! indexes out, skip them, or give several calls the same.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use super::calls::{Body, camel_keys, join_output, kind_of_call, output_value};
 use super::wire::{self, camel_case};
 use crate::protocol::{RunStep, StepCall};
 use crate::provider::{Event, ToolCall};
@@ -247,66 +248,10 @@ impl Known {
     }
 }
 
-/// A call's own part, which lies below a member named after its kind.
-struct Body<'a> {
-    kind: &'a str,
-    name: Option<&'a str>,
-    /// The arguments or the code: all of it, or a piece.
-    arguments: Option<&'a str>,
-    output: Option<&'a str>,
-    outputs: &'a Value,
-    /// The whole part, where we have no words for it.
-    other: Option<&'a Value>,
-}
-
-impl<'a> Body<'a> {
-    fn of(wire: &'a Value) -> Self {
-        let kind = wire["type"].as_str().unwrap_or_default();
-        let part = &wire[kind];
-        let nothing = Body {
-            kind,
-            name: None,
-            arguments: None,
-            output: None,
-            outputs: &Value::Null,
-            other: None,
-        };
-        match kind {
-            "function" => Body {
-                name: part["name"].as_str(),
-                arguments: part["arguments"].as_str(),
-                output: part["output"].as_str(),
-                ..nothing
-            },
-            "code_interpreter" => Body {
-                arguments: part["input"].as_str(),
-                outputs: &part["outputs"],
-                ..nothing
-            },
-            "file_search" => Body {
-                outputs: &part["results"],
-                ..nothing
-            },
-            "" => nothing,
-            _ => Body {
-                other: Some(part),
-                ..nothing
-            },
-        }
-    }
-}
-
 fn kind_of_step(kind: &str) -> String {
     match kind {
         "message_creation" => "message".into(),
         "tool_calls" => "toolCalls".into(),
-        other => other.to_owned(),
-    }
-}
-
-fn kind_of_call(kind: &str) -> String {
-    match kind {
-        "function" | "code_interpreter" | "file_search" => camel_case(kind),
         other => other.to_owned(),
     }
 }
@@ -317,39 +262,10 @@ fn set(text: &mut String, value: &Value) {
     }
 }
 
-/// What the code printed or drew, or the search found: `{type, logs}`, `{type, fileId}`, `{fileId, fileName, …}`.
-fn output_value(output: &Value) -> Value {
-    if let Some(file_id) = output["image"]["file_id"].as_str() {
-        return json!({ "type": "image", "fileId": file_id });
-    }
-    camel_keys(output)
-}
-
-/// Logs grow by pieces; anything else comes whole.
-fn join_output(known: &mut Value, output: &Value) {
-    match (known["logs"].as_str(), output["logs"].as_str()) {
-        (Some(before), Some(piece)) => known["logs"] = Value::String([before, piece].concat()),
-        _ => *known = output_value(output),
-    }
-}
-
-/// The same value with the names of its members in camelCase, and without `index`, which is of the stream only.
-fn camel_keys(value: &Value) -> Value {
-    match value {
-        Value::Array(items) => items.iter().map(camel_keys).collect(),
-        Value::Object(members) => {
-            let members = members.iter().filter(|(name, _)| *name != "index");
-            let renamed: Map<String, Value> = members
-                .map(|(name, value)| (camel_case(name), camel_keys(value)))
-                .collect();
-            Value::Object(renamed)
-        }
-        other => other.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn delta(steps: &mut Steps, calls: Value) -> Vec<Event> {

@@ -16,7 +16,8 @@ use super::mapper::{Mapper, locking_run};
 use super::request;
 use super::stopping::Cancel;
 use crate::error::{Error, Kind};
-use crate::provider::http::{Answer, EventStream, Failure, Retries};
+use crate::protocol::StopReason;
+use crate::provider::http::{Answer, Call, EventStream, Failure, Retries};
 use crate::provider::{CANCEL_DEADLINE, End, Event, Request};
 
 /// How long the end of a stream is waited for once its run has ended: a connection that is read to its end can be
@@ -108,10 +109,7 @@ impl Turn {
         if let Err(end) = self.wait(cancel).await {
             return Opened::End(end);
         }
-        let call = self
-            .upstream
-            .assistant_id()
-            .and_then(|id| request::opening(&self.request, &self.opening, id));
+        let call = self.call();
         let call = match call {
             Ok(call) => call,
             Err(error) => return Opened::End(End::Failed(error)),
@@ -122,6 +120,17 @@ impl Turn {
             Some(Ok(answer)) => Opened::Answer(answer),
             Some(Err(failure)) => self.recover(failure),
         }
+    }
+
+    fn call(&self) -> Result<Call, Error> {
+        let has_outputs = !self.request.rounds.is_empty();
+        if has_outputs && !matches!(self.opening, Opening::Outputs { .. }) {
+            return Err(Error::new(
+                Kind::Internal,
+                "the outputs of the tools have no run to go to",
+            ));
+        }
+        request::opening(&self.request, &self.opening, self.upstream.assistant_id()?)
     }
 
     async fn wait(&mut self, cancel: &Cancel) -> Result<(), End> {
@@ -171,6 +180,14 @@ impl Turn {
                     error,
                 };
                 return Opened::Retry(announced);
+            }
+        }
+        if let (Opening::Outputs { .. }, Some(400)) = (&self.opening, failure.status) {
+            // The client took longer over its tools than the upstream waits.
+            let upstream = failure.error.data.upstream.as_ref();
+            let message = upstream.and_then(|upstream| upstream.message.as_deref());
+            if message.is_some_and(|message| message.contains("expired")) {
+                return Opened::End(End::Incomplete(StopReason::Expired));
             }
         }
         let Some(delay) = self.retries.again(&failure) else {

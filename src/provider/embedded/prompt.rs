@@ -26,19 +26,13 @@ pub(super) struct Prompt {
 /// The longest prompt that fits, or why there is none.
 pub(super) fn fit(model: &Model, request: &Request) -> Result<Prompt, Error> {
     let turns = request.conversation.turns();
-    let room = room(model.context, &request.options);
-    let attempt = |turn: usize| attempt(model, request.instructions.as_deref(), &turns[turn..], room);
     if turns.is_empty() {
         return Err(Error::invalid_params("expected `content` to hold text, got none"));
     }
+    let room = room(model.context, &request.options);
+    let attempt = |turn: usize| attempt(model, request.instructions.as_deref(), &turns[turn..], room);
     let whole = match attempt(0)? {
-        Ok((pieces, ids)) => {
-            return Ok(Prompt {
-                pieces,
-                ids,
-                left_out: 0,
-            });
-        }
+        Ok(prompt) => return Ok(prompt),
         Err(overflow) => overflow,
     };
     let questions: Vec<usize> = (1..turns.len()).filter(|turn| turns[*turn].0 == Role::User).collect();
@@ -58,9 +52,8 @@ pub(super) fn fit(model: &Model, request: &Request) -> Result<Prompt, Error> {
             Err(_) => from = middle + 1,
         }
     }
-    let (pieces, ids) = found;
-    let left_out = first_messages(&request.conversation.messages)[questions[to]] as u32;
-    Ok(Prompt { pieces, ids, left_out })
+    found.left_out = first_messages(&request.conversation.messages)[questions[to]] as u32;
+    Ok(found)
 }
 
 /// A prompt that does not fit.
@@ -88,7 +81,7 @@ fn attempt(
     instructions: Option<&str>,
     turns: &[(Role, String)],
     room: usize,
-) -> Result<Result<(Vec<Piece>, Vec<u32>), Overflow>, Error> {
+) -> Result<Result<Prompt, Overflow>, Error> {
     let bytes = instructions.map_or(0, str::len) + turns.iter().map(|(_, text)| text.len()).sum::<usize>();
     // Megabytes are not encoded only to find that they are too many.
     let tokens = model.vocabulary.at_least(bytes);
@@ -104,11 +97,11 @@ fn attempt(
         })?;
     let ids = model.vocabulary.encode(&pieces);
     let tokens = ids.len();
-    Ok(if tokens > room {
-        Err(Overflow { tokens, bytes })
-    } else {
-        Ok((pieces, ids))
-    })
+    if tokens > room {
+        return Ok(Err(Overflow { tokens, bytes }));
+    }
+    let left_out = 0;
+    Ok(Ok(Prompt { pieces, ids, left_out }))
 }
 
 /// How many tokens a prompt may have.

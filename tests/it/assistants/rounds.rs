@@ -102,3 +102,28 @@ async fn an_action_that_nobody_can_take_fails_the_run() {
     assert_eq!((error.kind(), error.data.retryable), (Kind::Upstream, false));
     assert!(error.message.contains("`submit_tool_approval`"), "{error}");
 }
+
+#[tokio::test]
+async fn outputs_that_come_too_late_find_the_run_expired() {
+    let message = "Runs in status \"expired\" do not accept tool outputs.";
+    let refusal = Reply::json(
+        400,
+        json!({ "error": { "message": message, "type": "invalid_request_error" } }),
+    );
+    let upstream = Upstream::start([refusal]).await;
+    let mut request = request("u1:hello");
+    request.anchor = Some(anchor("u1"));
+    request.rounds.push(answered(&["call_1"]));
+    let (_, end) = play(&provider(&upstream), request).await;
+    assert_eq!(end, End::Incomplete(StopReason::Expired));
+}
+
+#[tokio::test]
+async fn outputs_never_go_to_the_run_of_an_earlier_turn() {
+    let upstream = Upstream::start([]).await;
+    let mut request = request("u1:one a1:two u2:three");
+    request.anchor = Some(anchor("u1"));
+    request.rounds.push(answered(&["call_1"]));
+    let (_, end) = play(&provider(&upstream), request).await;
+    assert_eq!(error(end).kind(), Kind::Internal);
+}

@@ -1,6 +1,5 @@
 //! A transcript's file: its lines as steps, and writing them again.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use assistd::config::Framing;
@@ -46,6 +45,13 @@ pub enum Step {
     Expect(Value),
     /// `<-~`: one of the next messages; the neighbours of its kind may come in any order.
     ExpectAnyOrder(Value),
+}
+
+impl Step {
+    /// Whether the client does something.
+    pub fn sends(&self) -> bool {
+        matches!(self, Step::Send(_) | Step::Bytes(_) | Step::EndOfInput)
+    }
 }
 
 impl Transcript {
@@ -108,58 +114,40 @@ impl Transcript {
         Ok(Step::Nothing)
     }
 
-    /// Writes the file again with the messages that were heard after each line that sends something, by that line's
-    /// number (0 for those before any). Placeholders that an author has put in stay.
-    pub fn rewrite(&self, heard: &[(usize, Vec<Value>)]) {
+    /// Writes the file again with what was heard after each line that sends. Placeholders that an author has put in
+    /// stay.
+    pub fn rewrite(&self, heard: &[Vec<Value>]) {
         let mut text = String::new();
         let mut blocks = heard.iter();
-        let mut messages = blocks.next().map(|(_, messages)| messages.iter()).unwrap_or_default();
-        let mut flush = |text: &mut String, messages: &mut std::slice::Iter<Value>| {
-            messages.for_each(|message| writeln!(text, "<-- {message}").expect("a string takes all"));
-        };
-        for line in &self.lines {
+        let mut messages = [].iter();
+        for (index, line) in self.lines.iter().enumerate() {
             match &line.step {
                 Step::Expect(old) | Step::ExpectAnyOrder(old) => {
                     if let Some(new) = messages.next() {
-                        let mark = &line.text[..3];
-                        let new = compare::keep_placeholders(old, new);
-                        writeln!(text, "{mark} {new}").expect("a string takes all");
+                        let (mark, _) = line.text.split_at(3);
+                        text += &format!("{mark} {}\n", compare::keep_placeholders(old, new));
                     }
                 }
+                Step::Nothing => text += &format!("{}\n", line.text),
                 Step::Send(_) | Step::Bytes(_) | Step::EndOfInput => {
-                    flush(&mut text, &mut messages);
                     text += &format!("{}\n", line.text);
-                    messages = match blocks.next() {
-                        Some((number, messages)) if *number == line.number => messages.iter(),
-                        _ => unreachable!("every line that sends has a block of what was heard"),
-                    };
-                }
-                Step::Nothing => {
-                    // What a comment introduces follows it.
-                    if line.text.is_empty() || line.text.starts_with('#') {
-                        flush_before_comment(&mut text, &mut messages, self, line.number, &mut flush);
-                    }
-                    text += &format!("{}\n", line.text);
+                    messages = blocks.next().map(|block| block.iter()).unwrap_or_default();
                 }
             }
+            if !self.expects_more(index) {
+                messages
+                    .by_ref()
+                    .for_each(|message| text += &format!("<-- {message}\n"));
+            }
         }
-        flush(&mut text, &mut messages);
         std::fs::write(&self.path, text).unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
     }
-}
 
-/// Messages that the file did not have yet go before the comment that introduces the next line that sends.
-fn flush_before_comment(
-    text: &mut String,
-    messages: &mut std::slice::Iter<Value>,
-    transcript: &Transcript,
-    number: usize,
-    flush: &mut impl FnMut(&mut String, &mut std::slice::Iter<Value>),
-) {
-    let rest = transcript.lines[number..].iter();
-    let next = rest.map(|line| &line.step).find(|step| !matches!(step, Step::Nothing));
-    if !matches!(next, Some(Step::Expect(_) | Step::ExpectAnyOrder(_))) {
-        flush(text, messages);
+    /// Whether another message is expected before the next line that sends.
+    fn expects_more(&self, index: usize) -> bool {
+        let mut rest = self.lines[index + 1..].iter().map(|line| &line.step);
+        let next = rest.find(|step| !matches!(step, Step::Nothing));
+        matches!(next, Some(Step::Expect(_) | Step::ExpectAnyOrder(_)))
     }
 }
 

@@ -18,7 +18,7 @@ use super::file::{Step, Transcript};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the daemon is quiet when it has said all, where nobody knows what it should say.
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Plays a transcript. The failure names its line and says what differs.
 pub fn play(transcript: &Transcript, framing: Framing) -> Result<(), String> {
@@ -46,30 +46,30 @@ pub fn play(transcript: &Transcript, framing: Framing) -> Result<(), String> {
     })
 }
 
-/// Sends all that a transcript sends and gives what was heard, by the number of the line that was sent before.
-pub fn record(transcript: &Transcript, framing: Framing) -> Vec<(usize, Vec<Value>)> {
+/// Sends all that a transcript sends and gives what was heard after each line that does. Lines that stand together are
+/// sent together.
+pub fn record(transcript: &Transcript, framing: Framing) -> Vec<Vec<Value>> {
     run(async {
         let mut player = Player::start(transcript, framing);
-        let mut heard = vec![(0, Vec::new())];
+        let mut heard = Vec::new();
         let mut lines = transcript.lines.iter().peekable();
         while let Some(line) = lines.next() {
-            if matches!(line.step, Step::Send(_) | Step::Bytes(_) | Step::EndOfInput) {
-                player
-                    .send(&line.step)
-                    .await
-                    .unwrap_or_else(|failure| panic!("{failure}"));
-                let mut block = Vec::new();
-                let next = lines.peek().map(|line| &line.step);
-                // Lines that stand together are sent together.
-                if !matches!(next, Some(Step::Send(_) | Step::Bytes(_) | Step::EndOfInput)) {
-                    player.hear_until_quiet(&mut block).await;
-                }
-                heard.push((line.number, block));
+            if !line.step.sends() {
+                continue;
             }
+            player
+                .send(&line.step)
+                .await
+                .unwrap_or_else(|failure| panic!("{failure}"));
+            let mut block = Vec::new();
+            if !lines.peek().is_some_and(|next| next.step.sends()) {
+                player.hear_until_quiet(&mut block, QUIET).await;
+            }
+            heard.push(block);
         }
         player.to_daemon = None;
-        if let Some((_, block)) = heard.last_mut() {
-            player.hear_until_quiet(block).await;
+        if let Some(block) = heard.last_mut() {
+            player.hear_until_quiet(block, PATIENCE).await;
         }
         heard
     })
@@ -93,6 +93,8 @@ struct Player {
     from_daemon: BufReader<DuplexStream>,
     daemon: JoinHandle<u8>,
     names: Names,
+    /// The largest message that the daemon may send, in bytes.
+    max_message: u64,
     /// The last `seq` of each run.
     seqs: HashMap<String, u64>,
     _script: tempfile::TempDir,
@@ -111,6 +113,10 @@ impl Player {
             to_daemon: Some(to_daemon),
             from_daemon: BufReader::new(from_daemon),
             daemon,
+            max_message: match framing {
+                Framing::Lines => 60 * 1024,
+                Framing::Headers => 16 * 1024 * 1024,
+            },
             names: Names::default(),
             seqs: HashMap::new(),
             _script: folder,
@@ -200,8 +206,8 @@ impl Player {
         }
     }
 
-    async fn hear_until_quiet(&mut self, block: &mut Vec<Value>) {
-        while let Ok(Ok(Some(mut message))) = timeout(QUIET, self.hear()).await {
+    async fn hear_until_quiet(&mut self, block: &mut Vec<Value>, patience: Duration) {
+        while let Ok(Ok(Some(mut message))) = timeout(patience, self.hear()).await {
             self.names.generalize(&mut message);
             if !block.last_mut().is_some_and(|last| join(last, &message)) {
                 block.push(message);
@@ -218,8 +224,17 @@ impl Player {
         let Some(text) = text else {
             return Ok(None);
         };
+        if text.len() as u64 > self.max_message {
+            return Err(format!(
+                "expected at most {} bytes, heard {}",
+                self.max_message,
+                text.len()
+            ));
+        }
         let text = self.names.named(&text);
         let mut message: Value = serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))?;
+        let promised = message.pointer("/result/capabilities/maxMessageBytes");
+        self.max_message = promised.and_then(Value::as_u64).unwrap_or(self.max_message);
         if let Some(params) = message.get_mut("params").and_then(Value::as_object_mut)
             && let Some(seq) = params.remove("seq")
         {
