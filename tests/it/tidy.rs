@@ -12,7 +12,6 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("src/config/choice.rs", "the order of choice, and a table of tests for it"),
     ("src/frame.rs", "one automaton over both framings"),
     ("src/protocol/assistant.rs", "the shapes of one noun, each member with its sentence"),
-    ("src/provider/assistants/steps.rs", "one fold over the steps of a run, with its tests"),
     ("src/provider/assistants/wire.rs", "the shapes of one dialect"),
     ("src/provider/embedded/weights.rs", "one way to fetch, and its tests against a real socket"),
     ("src/provider/http/failure.rs", "the one mapping of HTTP failures, with its tests"),
