@@ -2,7 +2,8 @@
 //!
 //! `<!-- runs: sh -->` before a fence runs it, `needs: jq` names a program that may be missing, and a `text` fence
 //! behind it is what it prints. `<!-- exchange -->` before a `text` fence plays its `-->` lines to a daemon and compares
-//! its `<--` lines. The examples of one document share a folder. `UPDATE=1` writes down what was heard.
+//! its `<--` lines. `<!-- settings -->` before a fence reads it as a config.toml. The examples of one document share a
+//! folder. `UPDATE=1` writes down what was heard.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
+use assistd::config::{Layer, parse_toml};
 use tempfile::TempDir;
 
 /// Longer than any example takes, so that one that hangs fails instead.
@@ -72,7 +74,18 @@ fn check(name: &str) {
             Mark::Exchange => {
                 let heard = place.exchange(&example.body, is_update, &at);
                 write_fence(&mut new, &example, &heard);
-                assert!(is_update || heard == example.body, "{}", difference(&at, &example.body, &heard));
+                assert!(
+                    is_update || heard == example.body,
+                    "{}",
+                    difference(&at, &example.body, &heard)
+                );
+                continue;
+            }
+            Mark::Settings => {
+                write_fence(&mut new, &example, &example.body);
+                if let Err(problem) = parse_toml::<Layer>(Path::new("config.toml"), &example.body) {
+                    panic!("{at}: these settings are wrong: {problem}");
+                }
                 continue;
             }
             Mark::Runs { language, needs } => {
@@ -87,9 +100,16 @@ fn check(name: &str) {
         };
         if let Some(expected) = output_fence(&mut lines, &mut new) {
             write_fence(&mut new, &expected, &heard);
-            assert!(is_update || heard == expected.body, "{}", difference(&at, &expected.body, &heard));
+            assert!(
+                is_update || heard == expected.body,
+                "{}",
+                difference(&at, &expected.body, &heard)
+            );
         } else {
-            assert!(!heard.trim().is_empty(), "{at}: expected the example to print something");
+            assert!(
+                !heard.trim().is_empty(),
+                "{at}: expected the example to print something"
+            );
         }
     }
     if is_update {
@@ -101,13 +121,16 @@ fn check(name: &str) {
 enum Mark {
     Runs { language: String, needs: Vec<String> },
     Exchange,
+    Settings,
 }
 
 impl Mark {
     fn read(line: &str) -> Option<Mark> {
         let comment = line.strip_prefix("<!-- ")?.strip_suffix(" -->")?;
-        if comment == "exchange" {
-            return Some(Mark::Exchange);
+        match comment {
+            "exchange" => return Some(Mark::Exchange),
+            "settings" => return Some(Mark::Settings),
+            _ => {}
         }
         let (language, needs) = match comment.strip_prefix("runs: ")?.split_once(", needs: ") {
             Some((language, needs)) => (language, needs.split(' ').map(str::to_owned).collect()),
@@ -129,8 +152,13 @@ struct Fence {
 type Lines<'a> = std::iter::Peekable<std::iter::Enumerate<std::str::Lines<'a>>>;
 
 fn fence(lines: &mut Lines, at: &str) -> Fence {
-    let (_, head) = lines.next().unwrap_or_else(|| panic!("{at}: expected a fence behind the comment"));
-    assert!(head.starts_with("```"), "{at}: expected a fence behind the comment, found `{head}`");
+    let (_, head) = lines
+        .next()
+        .unwrap_or_else(|| panic!("{at}: expected a fence behind the comment"));
+    assert!(
+        head.starts_with("```"),
+        "{at}: expected a fence behind the comment, found `{head}`"
+    );
     let body = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```");
     Fence {
         head: head.to_owned(),
@@ -210,7 +238,12 @@ impl Place {
         };
         let child = command
             .arg(&file)
-            .args(IN_VIM.iter().filter(|_| language == "vim").flat_map(|command| ["-c", *command]))
+            .args(
+                IN_VIM
+                    .iter()
+                    .filter(|_| language == "vim")
+                    .flat_map(|command| ["-c", *command]),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -226,11 +259,19 @@ impl Place {
         });
         let output = output.unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{at}: the example ended with {}: {errors}", output.status);
+        assert!(
+            output.status.success(),
+            "{at}: the example ended with {}: {errors}",
+            output.status
+        );
         assert!(errors.is_empty(), "{at}: the example says on stderr: {errors}");
         let text = String::from_utf8(output.stdout).unwrap().replace('\r', "");
         let text = Names::default().named(&text);
-        if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" }
+        if text.is_empty() || text.ends_with('\n') {
+            text
+        } else {
+            text + "\n"
+        }
     }
 
     /// Plays the `-->` lines of an exchange, and gives them with the `<--` lines that were heard.
@@ -245,13 +286,21 @@ impl Place {
         let mut input = daemon.stdin.take().unwrap();
         let output = BufReader::new(daemon.stdout.take().unwrap());
         let (said, heard) = mpsc::channel();
-        let reader = std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+        let reader = std::thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| said.send(line))
+        });
         let mut names = Names::default();
         let mut played = String::new();
         let mut lines = script.lines().peekable();
         while let Some(line) = lines.next() {
             let Some(sent) = line.strip_prefix("--> ") else {
-                assert!(line.starts_with("<-- "), "{at}: expected `--> ` or `<-- `, found `{line}`");
+                assert!(
+                    line.starts_with("<-- "),
+                    "{at}: expected `--> ` or `<-- `, found `{line}`"
+                );
                 continue;
             };
             writeln!(input, "{}", names.filled(sent)).unwrap();
@@ -273,7 +322,10 @@ impl Place {
         // What is under way is finished or, where the script stalls, ended; nothing more is said of it here.
         let exit = "{\"jsonrpc\":\"2.0\",\"id\":\"last\",\"method\":\"shutdown\"}\n{\"jsonrpc\":\"2.0\",\"method\":\"exit\"}\n";
         input.write_all(exit.as_bytes()).unwrap();
-        assert!(daemon.wait().unwrap().success(), "{at}: the daemon did not leave as it should");
+        assert!(
+            daemon.wait().unwrap().success(),
+            "{at}: the daemon did not leave as it should"
+        );
         drop(heard);
         let _ = reader.join();
         played

@@ -36,10 +36,16 @@ fn protocol_md_is_what_the_types_say() {
     let known: Vec<&str> = blocks.keys().map(String::as_str).collect();
     for name in &known {
         let count = written.iter().filter(|written| written == &name).count();
-        assert_eq!(count, 1, "protocol.md needs `{BEGIN}{name} -->` and `{END}` once, and has it {count} times");
+        assert_eq!(
+            count, 1,
+            "protocol.md needs `{BEGIN}{name} -->` and `{END}` once, and has it {count} times"
+        );
     }
     for name in written {
-        assert!(known.contains(&name), "protocol.md has a generated section `{name}`, which no type is behind");
+        assert!(
+            known.contains(&name),
+            "protocol.md has a generated section `{name}`, which no type is behind"
+        );
     }
 }
 
@@ -51,7 +57,11 @@ fn every_method_has_its_heading_and_every_heading_its_method() {
         .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'))
         .collect();
     for row in METHODS {
-        assert!(headings.contains(&row.name), "protocol.md needs the heading ### `{}`", row.name);
+        assert!(
+            headings.contains(&row.name),
+            "protocol.md needs the heading ### `{}`",
+            row.name
+        );
     }
     for heading in headings {
         assert!(
@@ -66,10 +76,15 @@ fn every_link_inside_protocol_md_leads_somewhere() {
     for file in ["protocol.md", "README.md"] {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
         let headings = text.lines().filter(|line| line.starts_with('#'));
-        let anchors: BTreeSet<String> = headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect();
+        let anchors: BTreeSet<String> = headings
+            .map(|line| anchor(line.trim_start_matches('#').trim()))
+            .collect();
         for link in text.split("](#").skip(1) {
             let target = link.split(')').next().unwrap_or_default();
-            assert!(anchors.contains(target), "{file} links to #{target}, and has no such heading");
+            assert!(
+                anchors.contains(target),
+                "{file} links to #{target}, and has no such heading"
+            );
         }
     }
 }

@@ -9,16 +9,34 @@ const LONG: usize = 400;
 
 /// Files that are longer than [`LONG`], and the answer to the question why.
 const LONG_FILES: &[(&str, &str)] = &[
-    ("src/config/choice.rs", "the order of choice, and a table of tests for it"),
+    (
+        "src/config/choice.rs",
+        "the order of choice, and a table of tests for it",
+    ),
     ("src/frame.rs", "one automaton over both framings"),
-    ("src/protocol/assistant.rs", "the shapes of one noun, each member with its sentence"),
+    (
+        "src/protocol/assistant.rs",
+        "the shapes of one noun, each member with its sentence",
+    ),
     ("src/provider/assistants/wire.rs", "the shapes of one dialect"),
-    ("src/provider/embedded/weights.rs", "one way to fetch, and its tests against a real socket"),
-    ("src/provider/http/failure.rs", "the one mapping of HTTP failures, with its tests"),
+    (
+        "src/provider/embedded/weights.rs",
+        "one way to fetch, and its tests against a real socket",
+    ),
+    (
+        "src/provider/http/failure.rs",
+        "the one mapping of HTTP failures, with its tests",
+    ),
     ("src/rpc/tests.rs", "tables of tests"),
     ("src/run.rs", "the life of a run, from its first event to its end"),
-    ("src/server/send.rs", "a run's way through the server's states, which read as one story"),
-    ("src/transcript.rs", "the fold that a run and its recovery share, with its tests"),
+    (
+        "src/server/send.rs",
+        "a run's way through the server's states, which read as one story",
+    ),
+    (
+        "src/transcript.rs",
+        "the fold that a run and its recovery share, with its tests",
+    ),
     ("tests/it/assistants/ends.rs", "a table of ends"),
     ("tests/it/assistants/opening.rs", "a table of requests"),
 ];
@@ -38,7 +56,10 @@ const BORDERS: &[(&str, &str)] = &[
 ];
 
 /// Tests that may ask again after a while, and why nothing tells them.
-const POLLING: &[(&str, &str)] = &[("tests/it/assistants_judge.rs", "a foreign server says nowhere that it listens")];
+const POLLING: &[(&str, &str)] = &[(
+    "tests/it/assistants_judge.rs",
+    "a foreign server says nowhere that it listens",
+)];
 
 /// Uses that go up against the order of `src/lib.rs`, as (module, what it uses, reason).
 const UPWARDS: &[(&str, &str, &str)] = &[];
@@ -56,7 +77,10 @@ fn every_file_says_first_what_it_is() {
 fn modules_use_only_what_stands_below_them() {
     let root = read("src/lib.rs");
     let order: Vec<&str> = root.lines().filter_map(declared_module).collect();
-    assert!(order.len() > 10, "expected the `mod` lines of src/lib.rs, found {order:?}");
+    assert!(
+        order.len() > 10,
+        "expected the `mod` lines of src/lib.rs, found {order:?}"
+    );
     let place = |module: &str| order.iter().position(|known| *known == module);
     let mut upwards = Vec::new();
     for source in sources().filter(|source| source.name.starts_with("src/")) {
@@ -114,7 +138,10 @@ fn nothing_is_left_undone() {
             .map(|(index, _)| format!("{}:{}", source.name, index + 1))
             .collect::<Vec<_>>()
     });
-    complain(found, "do it, or write it down as an issue; a test that cannot run yet is not a test");
+    complain(
+        found,
+        "do it, or write it down as an issue; a test that cannot run yet is not a test",
+    );
 }
 
 #[test]
@@ -123,12 +150,17 @@ fn no_test_sleeps() {
     let tests = sources().filter(|source| source.name.starts_with("tests/") || source.name.ends_with("/tests.rs"));
     let tests = tests.filter(|source| !POLLING.iter().any(|(polling, _)| source.name == *polling));
     let found = tests.flat_map(|source| {
-        let lines = source.code().filter(|(_, line)| sleeps.iter().any(|sleep| line.contains(sleep)));
+        let lines = source
+            .code()
+            .filter(|(_, line)| sleeps.iter().any(|sleep| line.contains(sleep)));
         lines
             .map(|(number, _)| format!("{}:{number}", source.name))
             .collect::<Vec<_>>()
     });
-    complain(found, "wait for the event itself, or pause tokio's clock: a sleep is either too short or too long");
+    complain(
+        found,
+        "wait for the event itself, or pause tokio's clock: a sleep is either too short or too long",
+    );
 }
 
 #[test]
@@ -142,7 +174,10 @@ fn long_files_say_why() {
         long.difference(&listed),
         "find the second concept in the file and give it a file of its own, or list it in LONG_FILES with the reason",
     );
-    complain(listed.difference(&long), "take it out of LONG_FILES: it is short by now");
+    complain(
+        listed.difference(&long),
+        "take it out of LONG_FILES: it is short by now",
+    );
 }
 
 #[test]
@@ -226,7 +261,11 @@ fn sources() -> impl Iterator<Item = Source> {
         collect(&root().join(folder), &mut paths);
     }
     paths.sort();
-    assert!(paths.len() > 50, "expected the sources of the project, found {}", paths.len());
+    assert!(
+        paths.len() > 50,
+        "expected the sources of the project, found {}",
+        paths.len()
+    );
     paths.into_iter().map(|path| {
         let name = path.strip_prefix(root()).expect("collected below the root");
         Source {

@@ -83,7 +83,10 @@ impl Types {
         let schema = self.resolve(schema);
         let mut page = String::new();
         if let Some(properties) = schema["properties"].as_object().filter(|members| !members.is_empty()) {
-            let _ = write!(page, "| member | type | {column} | meaning |\n| --- | --- | --- | --- |\n");
+            let _ = write!(
+                page,
+                "| member | type | {column} | meaning |\n| --- | --- | --- | --- |\n"
+            );
             for name in in_order(schema) {
                 let member = &properties[name];
                 let needed = if is_required(schema, name) { "yes" } else { "" };
@@ -106,7 +109,9 @@ impl Types {
     /// The variants of a type that is told by its `type`.
     fn variants(&self, schema: &Value, note: impl Fn(&str) -> &'static str) -> String {
         let schema = self.resolve(schema);
-        let mut page = String::from("| `type` | member | type of the member | always | meaning |\n| --- | --- | --- | --- | --- |\n");
+        let mut page = String::from(
+            "| `type` | member | type of the member | always | meaning |\n| --- | --- | --- | --- | --- |\n",
+        );
         for variant in schema["oneOf"].as_array().expect("the type has variants") {
             let name = variant["properties"]["type"]["const"].as_str().unwrap_or_default();
             let _ = writeln!(page, "| `{name}`{} | | | | {} |", note(name), self.meaning(variant));
@@ -118,7 +123,11 @@ impl Types {
                     let value = &shape["properties"][member];
                     let always = if is_required(shape, member) { "yes" } else { "" };
                     let type_name = self.type_name(value);
-                    let _ = writeln!(page, "| | `{member}` | {type_name} | {always} | {} |", self.meaning(value));
+                    let _ = writeln!(
+                        page,
+                        "| | `{member}` | {type_name} | {always} | {} |",
+                        self.meaning(value)
+                    );
                 }
             }
         }
@@ -240,7 +249,10 @@ impl Types {
 /// keeps no order of theirs.
 fn in_order(schema: &Value) -> impl Iterator<Item = &str> {
     let members = schema["properties"].as_object();
-    let names: Vec<&str> = members.into_iter().flat_map(|members| members.keys().map(String::as_str)).collect();
+    let names: Vec<&str> = members
+        .into_iter()
+        .flat_map(|members| members.keys().map(String::as_str))
+        .collect();
     let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
     let first: Vec<&str> = required.iter().filter_map(Value::as_str).collect();
     let rest: Vec<&str> = names.into_iter().filter(|name| !first.contains(name)).collect();
@@ -287,7 +299,9 @@ fn link(name: &str) -> String {
 
 /// What a heading is linked as, by GitHub's rule.
 pub fn anchor(heading: &str) -> String {
-    let kept = heading.chars().filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-' || *c == '_');
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-' || *c == '_');
     kept.map(|c| if c == ' ' { '-' } else { c })
         .flat_map(char::to_lowercase)
         .collect()
