@@ -55,12 +55,14 @@ impl Server {
             }
             Incoming::Request { id, method, params } => {
                 let reply = ReplyTo { id: Some(id), batch };
-                match self.request(reply.clone(), &method, &params) {
+                let outcome = self.request(reply.clone(), &method, &params);
+                // A client whose `initialize` was refused may try another.
+                self.client.has_spoken |= method != "initialize" || outcome.is_ok();
+                match outcome {
                     Ok(Outcome::Now(result)) => self.respond(reply, Ok(result)),
                     Ok(Outcome::Later) => {}
                     Err(error) => self.respond(reply, Err(error)),
                 }
-                self.client.has_spoken = true;
             }
             Incoming::Notification { method, params } => {
                 self.notification(&method, &params, batch.is_some());
