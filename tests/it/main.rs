@@ -16,6 +16,8 @@ mod assistants_judge;
 mod ask;
 /// `assistd chat`, the console.
 mod console;
+/// The rules that a process keeps, against the real program on real descriptors.
+mod process;
 /// What holds for every file: first lines, layers, derives, lengths, nothing undone.
 mod tidy;
 /// The table of methods against the daemon.
@@ -27,3 +29,6 @@ mod documents;
 /// The real model inside the process: answers, conversations, cancelling, limits, memory.
 #[cfg(feature = "embedded")]
 mod embedded;
+/// A conversation with the real model, through the real binary.
+#[cfg(feature = "embedded")]
+mod conversation;

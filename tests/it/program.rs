@@ -1,7 +1,7 @@
 //! The real program in a home of its own: no setting, variable or thread of whoever runs the tests gets in.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -27,6 +27,11 @@ impl Home {
         let home = Home::new();
         home.write("script.toml", script);
         home
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 
     /// Writes a file and gives its path.
@@ -70,12 +75,7 @@ impl Home {
 
     /// Starts the program with its stdin left open.
     pub fn start(&self, args: &[&str]) -> Running {
-        let mut child = self.command(args).spawn().unwrap();
-        Running {
-            input: child.stdin.take(),
-            output: child.stdout.take().map(BufReader::new),
-            child,
-        }
+        Running::of(self.command(args))
     }
 
     /// Asks a daemon in the same home, and gives the result.
@@ -116,6 +116,16 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts this, with its stdin left open.
+    pub fn of(mut command: Command) -> Running {
+        let mut child = command.spawn().unwrap();
+        Running {
+            input: child.stdin.take(),
+            output: child.stdout.take().map(BufReader::new),
+            child,
+        }
+    }
+
     /// Says a line to it.
     pub fn say(&mut self, line: &str) {
         let input = self.input.as_mut().unwrap();

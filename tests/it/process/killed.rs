@@ -1,0 +1,190 @@
+use serde_json::{Value, json};
+
+use super::daemon::Daemon;
+use crate::program::Home;
+
+/// Each piece of it says where it stands, so that nothing can be there twice without being seen.
+fn counted(words: usize) -> String {
+    (0..words).map(|number| format!("{number} ")).collect()
+}
+
+fn home(text: &str, delay: &str) -> Home {
+    Home::with_script(&format!(
+        "answers = [{{ match = \"history\", steps = [{{ text = \"{{history}}\" }}] }},\n\
+         {{ steps = [{{ text = \"{text}\", split = \"words\"{delay} }}] }}]"
+    ))
+}
+
+/// All text that these bytes show, that of a last line which is cut off included.
+fn shown(bytes: &[u8]) -> String {
+    let mut shown = String::new();
+    for line in std::str::from_utf8(bytes).unwrap().lines() {
+        match serde_json::from_str::<Value>(line) {
+            Ok(message) if message["method"] == "assistant/delta" => {
+                shown += message["params"]["text"].as_str().unwrap()
+            }
+            Ok(_) => {}
+            Err(_) if line.contains("assistant/delta") => {
+                let cut = line.split_once(r#""text":""#).map_or("", |(_, text)| text);
+                shown += cut.split('"').next().unwrap();
+            }
+            Err(_) => {}
+        }
+    }
+    shown
+}
+
+/// Reads the answer to this many bytes, kills the daemon, and looks with another what is left.
+fn kill_after(home: &Home, bytes: usize, whole: &str) {
+    let mut daemon = Daemon::start(home);
+    daemon.request(1, "thread/create", json!({}));
+    let thread = daemon.result(1)["threadId"].clone();
+    daemon.ask_in(2, &thread, "count");
+    let run = daemon.notification("assistant/started", 2)["runId"].clone();
+    daemon.read_bytes(bytes);
+    daemon.signal(rustix::process::Signal::KILL);
+    // What was on its way counts as shown.
+    daemon.read_bytes(usize::MAX);
+    let shown = shown(daemon.unparsed());
+    let is_answered = daemon.unparsed().windows(19).any(|word| word == b"assistant/completed");
+    daemon.kill();
+
+    let mut daemon = Daemon::start(home);
+    daemon.request(1, "run/get", json!({ "runId": run }));
+    let stored = daemon.result(1);
+    let end = (
+        stored["status"].as_str().unwrap(),
+        stored["stopReason"].as_str().unwrap(),
+    );
+    let text = stored_text(&mut daemon, &stored);
+    // The end may have been journaled, and not shown.
+    let is_whole = is_answered || (end == ("completed", "endTurn") && text == whole);
+    let expected = if is_whole {
+        ("completed", "endTurn")
+    } else {
+        ("interrupted", "daemonKilled")
+    };
+    assert_eq!(end, expected, "killed after {bytes} bytes");
+    assert!(
+        text.starts_with(&shown),
+        "killed after {bytes} bytes: {} bytes were shown, {} are kept",
+        shown.len(),
+        text.len()
+    );
+    assert!(
+        whole.starts_with(&text),
+        "killed after {bytes} bytes: what is kept is not what was said"
+    );
+
+    daemon.request(3, "thread/read", json!({ "threadId": thread }));
+    let read = daemon.result(3);
+    let roles: Vec<_> = read["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| message["role"].as_str().unwrap())
+        .collect();
+    let expected: &[&str] = if text.is_empty() && roles.len() == 1 {
+        &["user"]
+    } else {
+        &["assistant", "user"]
+    };
+    assert_eq!(roles, expected, "killed after {bytes} bytes");
+    assert_eq!(read["thread"]["activeRun"], json!(null));
+
+    // The thread goes on, with the partial text in its history.
+    daemon.ask_in(4, &thread, "history");
+    daemon.result(4);
+    let before = if text.is_empty() {
+        "user: count".to_owned()
+    } else {
+        format!("user: count\nassistant: {text}")
+    };
+    assert!(
+        daemon.text(4) == format!("{before}\nuser: history"),
+        "killed after {bytes} bytes: {}",
+        daemon.text(4)
+    );
+    daemon.leave();
+}
+
+fn stored_text(daemon: &mut Daemon, run: &Value) -> String {
+    let Some(message) = run["messages"].as_array().unwrap().last() else {
+        return String::new();
+    };
+    let mut text = String::new();
+    let mut cursor = Value::Null;
+    for id in 1000.. {
+        daemon.request(
+            id,
+            "message/read",
+            json!({ "messageId": message, "index": 0, "cursor": cursor }),
+        );
+        let response = daemon.response(id);
+        if response["error"]["data"]["kind"] == "notFound" {
+            break;
+        }
+        text += response["result"]["text"].as_str().unwrap();
+        cursor = response["result"]["next"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    text
+}
+
+#[test]
+fn whatever_was_shown_of_a_slow_answer_survives_kill_9() {
+    let whole = counted(300);
+    let home = home(&whole, ", delay_ms = 1");
+    // The answer has about 70,000 bytes on the wire.
+    for step in 0..24 {
+        kill_after(&home, 200 + step * 2_999, &whole);
+    }
+}
+
+#[test]
+fn whatever_was_shown_of_a_flood_survives_kill_9() {
+    let whole = counted(60_000);
+    let home = home(&whole, "");
+    for step in 0..12 {
+        kill_after(&home, 200 + step * 31_013, &whole);
+    }
+}
+
+#[test]
+fn an_answer_that_was_given_survives_kill_9() {
+    let whole = counted(10);
+    let home = home(&whole, "");
+    for _ in 0..5 {
+        let mut daemon = Daemon::start(&home);
+        daemon.ask(1, "count");
+        let answer = daemon.result(1);
+        daemon.kill();
+        let stored = super::stored_run(&home, &answer["runId"]);
+        assert_eq!(
+            (&stored["status"], &stored["text"]),
+            (&json!("completed"), &json!(whole))
+        );
+    }
+}
+
+/// The user's message is stored before anything happens; one that waits for its thread is not lost either.
+#[test]
+fn what_the_user_said_survives_kill_9() {
+    let home = super::home();
+    let mut daemon = Daemon::start(&home);
+    daemon.ask(1, "stall");
+    let run = daemon.notification("assistant/started", 1);
+    daemon.ask_in(2, &run["threadId"], "and then?");
+    daemon.notification("assistant/started", 2);
+    daemon.kill();
+    let read = home.request("thread/read", json!({ "threadId": run["threadId"] }));
+    let messages = read["messages"].as_array().unwrap().iter().rev();
+    let said: Vec<_> = messages.filter(|message| message["role"] == "user").collect();
+    let said: Vec<_> = said
+        .iter()
+        .map(|message| message["content"][0]["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(said, ["stall", "and then?"]);
+}
