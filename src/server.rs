@@ -128,7 +128,7 @@ enum Stage {
 /// What a task gives back to the loop.
 enum Done {
     Answered(ReplyTo, Result<String, Error>),
-    Prepared(String, Result<Prepared, Error>),
+    Prepared(String, Box<Result<Prepared, Error>>),
     Begun(String, Result<Begun, Error>),
     Started(String, Result<Snapshot, Error>),
     Ended(String, Ended),
@@ -261,7 +261,7 @@ impl Server {
     fn on_event(&mut self, done: Done) {
         match done {
             Done::Answered(reply, result) => self.respond(reply, result),
-            Done::Prepared(run_id, result) => self.on_prepared(&run_id, result),
+            Done::Prepared(run_id, result) => self.on_prepared(&run_id, *result),
             Done::Begun(run_id, result) => self.on_begun(&run_id, result),
             Done::Started(run_id, result) => self.on_started(&run_id, result),
             Done::Ended(run_id, ended) => self.finish(&run_id, ended.end, ended.rest),
