@@ -66,7 +66,6 @@ fn a_key_shows_nowhere_when_the_upstream_is_not_there() {
         .local_addr()
         .unwrap()
         .port();
-    home.write_config("[providers.unused]\ndialect = \"assistants\"\nmax_retries = 0\n");
     let mut daemon = start(&home, &format!("http://127.0.0.1:{port}/v1"));
     daemon.request(1, "initialize", json!({ "capabilities": { "events": "all" } }));
     daemon.ask(2, "hello");
@@ -91,7 +90,10 @@ fn a_key_shows_nowhere_when_the_upstream_is_not_there() {
 #[tokio::test]
 async fn a_key_shows_nowhere_when_the_upstream_repeats_it() {
     let message = format!("Incorrect API key provided: {KEY}.");
-    let refusal = Reply::json(401, json!({ "error": { "message": message, "code": "invalid_api_key" } }));
+    let refusal = Reply::json(
+        401,
+        json!({ "error": { "message": message, "code": "invalid_api_key" } }),
+    );
     let failed = json!({ "id": "run_1", "status": "failed", "last_error": {
         "code": "server_error", "message": format!("no luck with {KEY}"),
     } });
@@ -115,5 +117,9 @@ async fn a_key_shows_nowhere_when_the_upstream_repeats_it() {
     });
     talk.await.unwrap();
     let request = upstream.request(1).await;
-    assert_eq!(request.header("authorization"), Some(format!("Bearer {KEY}").as_str()), "it was used");
+    assert_eq!(
+        request.header("authorization"),
+        Some(format!("Bearer {KEY}").as_str()),
+        "it was used"
+    );
 }
