@@ -280,9 +280,33 @@ impl Transcript {
     /// All deltas joined, nothing added.
     pub fn text(&self) -> String {
         let texts = self.messages.iter().flat_map(Draft::texts);
-        let mut joined = String::with_capacity(texts.clone().map(|text| text.len()).sum());
+        let mut joined = String::with_capacity(self.text_len());
         texts.for_each(|text| joined.push_str(&text.borrow()));
         joined
+    }
+
+    /// How long [`Transcript::text`] is, in bytes.
+    pub fn text_len(&self) -> usize {
+        self.messages.iter().flat_map(Draft::texts).map(Text::len).sum()
+    }
+
+    /// Whether the last message holds nothing but the run's text.
+    pub fn is_plain(&self) -> bool {
+        match self.messages.last().map_or(&[][..], |draft| &draft.parts) {
+            [] => true,
+            [
+                DraftPart {
+                    body:
+                        Body::Text {
+                            kind: PartKind::Text,
+                            text,
+                            annotations,
+                        },
+                    ..
+                },
+            ] => annotations.is_empty() && text.len() == self.text_len(),
+            _ => false,
+        }
     }
 
     /// The steps so far.
@@ -353,7 +377,7 @@ impl Draft {
         }
     }
 
-    fn texts(&self) -> impl Iterator<Item = &Text> + Clone {
+    fn texts(&self) -> impl Iterator<Item = &Text> {
         self.parts.iter().filter_map(|part| match &part.body {
             Body::Text { text, .. } => Some(text),
             Body::Image(_) => None,

@@ -94,9 +94,19 @@ impl Delta {
             PartKind::Text => br#","part":"text","text":"#,
             PartKind::Refusal => br#","part":"refusal","text":"#,
         });
-        let text = piece.text.borrow();
-        serde_json::to_writer(&mut *to, &text[piece.start..piece.end]).expect("a string is written to memory");
+        quoted(&piece.text.borrow()[piece.start..piece.end], piece.escaped, to);
         to.extend_from_slice(b"}}");
+    }
+}
+
+/// A text within JSON quotes. One that is no longer when escaped has nothing to escape, and is copied as it is.
+fn quoted(text: &str, escaped: usize, to: &mut Vec<u8>) {
+    if escaped == text.len() {
+        to.push(b'"');
+        to.extend_from_slice(text.as_bytes());
+        to.push(b'"');
+    } else {
+        serde_json::to_writer(to, text).expect("a string is written to memory");
     }
 }
 
@@ -166,11 +176,11 @@ mod tests {
     #[test]
     fn the_escaped_length_is_what_is_written() {
         for text in ["", "plain", "\"\\/\n\r\t\u{8}\u{c}\u{0}\u{1f}\u{7f}", "äö€😀\u{2028}"] {
-            assert_eq!(
-                escaped_len(text) + 2,
-                serde_json::to_string(text).unwrap().len(),
-                "{text:?}"
-            );
+            let expected = serde_json::to_string(text).unwrap();
+            assert_eq!(escaped_len(text) + 2, expected.len(), "{text:?}");
+            let mut written = Vec::new();
+            quoted(text, escaped_len(text), &mut written);
+            assert_eq!(written, expected.as_bytes(), "{text:?}");
         }
     }
 }

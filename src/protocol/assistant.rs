@@ -260,7 +260,8 @@ pub struct CancelParams {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CancelResult {
-    /// The live runs that it matched; empty where none, which is no error. Their end follows within a second.
+    /// The runs that it matched, in the order in which they were asked for; empty where none, which is no error. Their
+    /// end follows within a second. Runs that had ended are found by `runId` only.
     pub runs: Vec<CancelledRun>,
 }
 
@@ -270,7 +271,7 @@ pub struct CancelResult {
 pub struct CancelledRun {
     /// The run.
     pub run_id: String,
-    /// Where it stood when the cancel came: `queued` or `inProgress`.
+    /// Where it stood when the cancel came; a run that had ended stays as it was.
     pub status: RunStatus,
 }
 

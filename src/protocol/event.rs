@@ -30,7 +30,7 @@ pub struct EventParams {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum RunEvent {
-    /// The upstream's word for how far the run is.
+    /// A run that was queued has started, or the upstream's own word for how far the run is.
     Status {
         /// In camelCase: `queued`, `inProgress`, `requiresAction`, …
         status: String,

@@ -232,11 +232,11 @@ fn shortened(event: RunEvent) -> RunEvent {
 
 /// How much of the text fits a piece, in whole characters, and how long that is within JSON quotes.
 fn piece_len(text: &str, max: usize) -> (usize, usize) {
-    if text.len() <= max {
-        let escaped = escaped_len(text);
-        if escaped <= max {
-            return (text.len(), escaped);
-        }
+    // Most text has few escapes, and is as long as it looks.
+    let length = text.floor_char_boundary(max);
+    let escaped = escaped_len(&text[..length]);
+    if length > 0 && escaped <= max {
+        return (length, escaped);
     }
     let mut escaped = 0;
     for (position, character) in text.char_indices() {

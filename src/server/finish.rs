@@ -150,14 +150,18 @@ impl Said {
             status: self.end.status,
             stop_reason: self.end.stop_reason,
             message_id: transcript.last_message().map(|id| id.to_string()),
-            text: Some(transcript.text()),
+            text: None,
             usage: transcript.usage(),
             error: self.end.error.clone(),
             omitted: None,
         };
-        let text = rpc::notify("assistant/completed", &params);
-        if text.len() <= max_message {
-            return text;
+        // A text is not copied to find that it is too long: within JSON it is no shorter.
+        if transcript.text_len() <= max_message {
+            params.text = Some(transcript.text());
+            let text = rpc::notify("assistant/completed", &params);
+            if text.len() <= max_message {
+                return text;
+            }
         }
         params.text = None;
         params.omitted = Some(vec!["text".into()]);
@@ -170,18 +174,7 @@ impl Said {
             return Err(error.clone());
         }
         let transcript = self.transcript.borrow();
-        let text = transcript.text();
-        let content = transcript.last_content();
-        let is_more = match content.as_slice() {
-            [] => false,
-            [
-                crate::protocol::Part::Text {
-                    text: only,
-                    annotations,
-                },
-            ] => !annotations.is_empty() || *only != text,
-            _ => true,
-        };
+        let is_plain = transcript.is_plain();
         let mut result = SendResult {
             thread_id: self.thread_id.clone(),
             run_id: self.run_id.clone(),
@@ -189,8 +182,8 @@ impl Said {
             message_id: transcript.last_message().map(|id| id.to_string()),
             messages: Some(transcript.message_ids()),
             stop_reason: Some(self.end.stop_reason),
-            text: Some(text),
-            content: is_more.then_some(content),
+            text: None,
+            content: None,
             tool_calls: Some(self.end.tool_calls.clone()).filter(|calls| !calls.is_empty()),
             usage: transcript.usage(),
             omitted: None,
@@ -199,17 +192,27 @@ impl Said {
             let text = serde_json::to_string(result).expect("a result is plain data");
             (text.len() <= room).then_some(text)
         };
-        if let Some(text) = fits(&result) {
-            return Ok(text);
-        }
-        if result.content.take().is_some() {
-            result.omitted = Some(vec!["content".into()]);
+        let mut omitted = Vec::new();
+        if transcript.text_len() <= room {
+            result.text = Some(transcript.text());
+            result.content = (!is_plain).then(|| transcript.last_content());
             if let Some(text) = fits(&result) {
                 return Ok(text);
             }
         }
+        if !is_plain {
+            omitted.push("content".to_owned());
+            result.content = None;
+            result.omitted = Some(omitted.clone());
+            if result.text.is_some()
+                && let Some(text) = fits(&result)
+            {
+                return Ok(text);
+            }
+        }
+        omitted.push("text".to_owned());
         result.text = None;
-        result.omitted.get_or_insert_default().push("text".into());
+        result.omitted = Some(omitted);
         Ok(serde_json::to_string(&result).expect("a result is plain data"))
     }
 }

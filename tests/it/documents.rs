@@ -2,9 +2,11 @@
 //!
 //! `<!-- runs: sh -->` before a fence runs it, `needs: jq` names a program that may be missing, and a `text` fence
 //! behind it is what it prints. `<!-- exchange -->` before a `text` fence plays its `-->` lines to a daemon and compares
-//! its `<--` lines. The examples of one document share a folder. `UPDATE=1` writes down what was heard.
+//! its `<--` lines. `<!-- settings -->` before a fence reads it as a config.toml. The examples of one document share a
+//! folder. `UPDATE=1` writes down what was heard.
 
-use std::collections::HashMap;
+mod names;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
+use assistd::config::{Layer, parse_toml};
 use tempfile::TempDir;
+
+use names::Names;
 
 /// Longer than any example takes, so that one that hangs fails instead.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -73,10 +78,17 @@ fn check(name: &str) {
                 let heard = place.exchange(&example.body, is_update, &at);
                 write_fence(&mut new, &example, &heard);
                 assert!(
-                    is_update || heard == example.body,
+                    is_update || by_run(&heard) == by_run(&example.body),
                     "{}",
                     difference(&at, &example.body, &heard)
                 );
+                continue;
+            }
+            Mark::Settings => {
+                write_fence(&mut new, &example, &example.body);
+                if let Err(problem) = parse_toml::<Layer>(Path::new("config.toml"), &example.body) {
+                    panic!("{at}: these settings are wrong: {problem}");
+                }
                 continue;
             }
             Mark::Runs { language, needs } => {
@@ -112,13 +124,16 @@ fn check(name: &str) {
 enum Mark {
     Runs { language: String, needs: Vec<String> },
     Exchange,
+    Settings,
 }
 
 impl Mark {
     fn read(line: &str) -> Option<Mark> {
         let comment = line.strip_prefix("<!-- ")?.strip_suffix(" -->")?;
-        if comment == "exchange" {
-            return Some(Mark::Exchange);
+        match comment {
+            "exchange" => return Some(Mark::Exchange),
+            "settings" => return Some(Mark::Settings),
+            _ => {}
         }
         let (language, needs) = match comment.strip_prefix("runs: ")?.split_once(", needs: ") {
             Some((language, needs)) => (language, needs.split(' ').map(str::to_owned).collect()),
@@ -166,6 +181,27 @@ fn output_fence(lines: &mut Lines, new: &mut String) -> Option<Fence> {
         let _ = writeln!(new, "{line}");
     }
     Some(fence(lines, "the output"))
+}
+
+/// The lines of an exchange, what follows one `-->` line sorted by run: the order within a run is promised, and the
+/// messages of two runs mix as they come.
+fn by_run(exchange: &str) -> Vec<Vec<&str>> {
+    let mut turns: Vec<Vec<&str>> = Vec::new();
+    for line in exchange.lines() {
+        match turns.last_mut() {
+            Some(turn) if !line.starts_with("--> ") => turn.push(line),
+            _ => turns.push(vec![line]),
+        }
+    }
+    let run = |line: &str| {
+        line.split("\"runId\":\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next().map(str::to_owned))
+    };
+    turns
+        .iter_mut()
+        .for_each(|turn| turn[1..].sort_by_key(|line| run(line)));
+    turns
 }
 
 fn write_fence(to: &mut String, fence: &Fence, body: &str) {
@@ -318,56 +354,6 @@ impl Place {
         let _ = reader.join();
         played
     }
-}
-
-/// Short names for the ids of one example: `thread_1`, `run_1`, `msg_1`, in the order in which they come.
-#[derive(Default)]
-struct Names {
-    names: HashMap<String, String>,
-    counts: HashMap<&'static str, usize>,
-}
-
-impl Names {
-    /// The text with names in place of ids, and of what differs from run to run.
-    fn named(&mut self, text: &str) -> String {
-        let mut named = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((at, kind)) = find_id(rest) {
-            let id = &rest[at..at + kind.len() + ID];
-            named.push_str(&rest[..at]);
-            if !self.names.contains_key(id) {
-                let count = self.counts.entry(kind).or_default();
-                *count += 1;
-                self.names.insert(id.to_owned(), format!("{kind}{count}"));
-            }
-            named.push_str(&self.names[id]);
-            rest = &rest[at + id.len()..];
-        }
-        named + rest
-    }
-
-    /// The text with ids in place of names.
-    fn filled(&self, text: &str) -> String {
-        let pairs = self.names.iter();
-        pairs.fold(text.to_owned(), |text, (id, name)| {
-            text.replace(&format!("\"{name}\""), &format!("\"{id}\""))
-        })
-    }
-}
-
-/// The length of an id behind its first word.
-const ID: usize = 32;
-
-fn find_id(text: &str) -> Option<(usize, &'static str)> {
-    let is_id = |at: usize, kind: &str| {
-        let id = text.as_bytes().get(at + kind.len()..at + kind.len() + ID);
-        id.is_some_and(|id| id.iter().all(u8::is_ascii_hexdigit))
-    };
-    let first = |kind: &'static str| {
-        let mut places = text.match_indices(kind).map(|(at, _)| at);
-        places.find(|at| is_id(*at, kind)).map(|at| (at, kind))
-    };
-    ["thread_", "run_", "msg_"].into_iter().filter_map(first).min()
 }
 
 fn is_installed(program: &str) -> bool {

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 /// Where the weights are: as the program itself looks for them.
-fn cache_dir() -> PathBuf {
+pub fn cache_dir() -> PathBuf {
     let dir = std::env::var_os("ASSISTD_CACHE_DIR")
         .map(PathBuf::from)
         .unwrap_or_else(|| {

@@ -29,3 +29,6 @@ mod documents;
 /// The real model inside the process: answers, conversations, cancelling, limits, memory.
 #[cfg(feature = "embedded")]
 mod embedded;
+/// A conversation with the real model, through the real binary.
+#[cfg(feature = "embedded")]
+mod conversation;

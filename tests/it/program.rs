@@ -75,12 +75,7 @@ impl Home {
 
     /// Starts the program with its stdin left open.
     pub fn start(&self, args: &[&str]) -> Running {
-        let mut child = self.command(args).spawn().unwrap();
-        Running {
-            input: child.stdin.take(),
-            output: child.stdout.take().map(BufReader::new),
-            child,
-        }
+        Running::of(self.command(args))
     }
 
     /// Asks a daemon in the same home, and gives the result.
@@ -121,6 +116,16 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts this, with its stdin left open.
+    pub fn of(mut command: Command) -> Running {
+        let mut child = command.spawn().unwrap();
+        Running {
+            input: child.stdin.take(),
+            output: child.stdout.take().map(BufReader::new),
+            child,
+        }
+    }
+
     /// Says a line to it.
     pub fn say(&mut self, line: &str) {
         let input = self.input.as_mut().unwrap();
