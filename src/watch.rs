@@ -6,6 +6,7 @@ use futures::future::LocalBoxFuture;
 /// another machine or container means nothing.
 #[cfg(target_os = "linux")]
 pub fn death_of(process_id: u32) -> Option<LocalBoxFuture<'static, ()>> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
     use tokio::io::Interest;
 
@@ -13,6 +14,11 @@ pub fn death_of(process_id: u32) -> Option<LocalBoxFuture<'static, ()>> {
 
     let pid = Pid::from_raw(i32::try_from(process_id).ok()?)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // One that has died and was not waited for still has its number.
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&now)).ok()? > 0 {
+        return None;
+    }
     let pidfd = register(pidfd, Interest::READABLE).ok()?;
     Some(Box::pin(async move {
         // A process's descriptor becomes readable when it dies; an error of the poll means the same to us.

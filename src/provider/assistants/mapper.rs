@@ -248,9 +248,10 @@ impl Mapper {
     }
 
     fn pass_on(&mut self, name: &str, data: &str) {
-        let data = Value::deserialize(&mut serde_json::Deserializer::from_str(data));
+        let data = self.peer.scrub(data);
+        let data = Value::deserialize(&mut serde_json::Deserializer::from_str(&data));
         self.out.push(Event::Upstream {
-            name: name.to_owned(),
+            name: self.peer.scrub(name).into_owned(),
             data: data.unwrap_or_default(),
         });
     }

@@ -2,6 +2,7 @@
 //!
 //! Nothing gets past here that holds the provider's secret: every word of an upstream is scrubbed and cut first.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -56,6 +57,14 @@ impl Peer {
     /// The provider's name.
     pub fn provider(&self) -> &str {
         &self.provider
+    }
+
+    /// What the upstream said, with every copy of the secret blanked.
+    pub fn scrub<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.secret {
+            Some(secret) => secret.scrub(text),
+            None => text.into(),
+        }
     }
 
     /// ``provider `openai` did this``
@@ -220,11 +229,7 @@ impl Peer {
 
     /// Scrubbed of the secret, and short enough to be passed on.
     fn cut(&self, text: &str) -> String {
-        let text = match &self.secret {
-            Some(secret) => secret.scrub(text),
-            None => text.into(),
-        };
-        cut(&text, UPSTREAM_MESSAGE_MAX).to_owned()
+        cut(&self.scrub(text), UPSTREAM_MESSAGE_MAX).to_owned()
     }
 }
 

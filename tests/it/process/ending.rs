@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::daemon::Daemon;
 use super::{home, stored_run};
-use crate::program::stdout;
+use crate::program::{Home, stdout};
 
 /// What `exit` may take, and what this machine may take besides.
 const SOON: Duration = Duration::from_millis(1500 + 1000);
@@ -24,7 +24,8 @@ fn a_shell_pipes_a_question_in_and_gets_the_answer() {
 
 #[test]
 fn at_the_end_of_input_all_runs_finish_and_are_answered() {
-    let mut daemon = Daemon::start(&home());
+    let home = home();
+    let mut daemon = Daemon::start(&home);
     daemon.request(1, "thread/create", json!({}));
     let thread = daemon.result(1)["threadId"].clone();
     for id in 2..=4 {
@@ -44,7 +45,8 @@ fn at_the_end_of_input_all_runs_finish_and_are_answered() {
 
 #[test]
 fn at_the_end_of_input_half_a_message_is_answered() {
-    let mut daemon = Daemon::start(&home());
+    let home = home();
+    let mut daemon = Daemon::start(&home);
     daemon.write(br#"{"jsonrpc":"2.0","id":6,"method":"#);
     daemon.end_input();
     let message = daemon.read().unwrap();
@@ -57,7 +59,8 @@ fn at_the_end_of_input_half_a_message_is_answered() {
 
 #[test]
 fn a_tool_call_that_is_open_at_the_end_of_input_gets_an_error_as_its_output() {
-    let mut daemon = Daemon::start(&home());
+    let home = home();
+    let mut daemon = Daemon::start(&home);
     daemon.request(1, "initialize", json!({ "capabilities": { "toolCall": true } }));
     daemon.ask(2, "tool");
     daemon.until("`tool/call`", |message| message["method"] == "tool/call");
@@ -70,8 +73,8 @@ fn a_tool_call_that_is_open_at_the_end_of_input_gets_an_error_as_its_output() {
 }
 
 /// The runs of a daemon, one of each kind: running, waiting for its thread, waiting for the client's tool.
-fn busy_daemon() -> Daemon {
-    let mut daemon = Daemon::start(&home());
+fn busy_daemon(home: &Home) -> Daemon {
+    let mut daemon = Daemon::start(home);
     daemon.request(1, "initialize", json!({ "capabilities": { "toolCall": true } }));
     daemon.ask(2, "stall");
     let thread = daemon.notification("assistant/delta", 2)["threadId"].clone();
@@ -106,7 +109,8 @@ fn expect_cancelled(daemon: &mut Daemon) {
 
 #[test]
 fn exit_answers_every_run_and_leaves_with_1() {
-    let mut daemon = busy_daemon();
+    let home = home();
+    let mut daemon = busy_daemon(&home);
     let start = Instant::now();
     daemon.notify("exit");
     expect_cancelled(&mut daemon);
@@ -117,7 +121,8 @@ fn exit_answers_every_run_and_leaves_with_1() {
 
 #[test]
 fn exit_after_shutdown_leaves_with_0() {
-    let mut daemon = busy_daemon();
+    let home = home();
+    let mut daemon = busy_daemon(&home);
     let start = Instant::now();
     daemon.request(5, "shutdown", json!(null));
     daemon.result(5);
@@ -141,7 +146,8 @@ fn exit_after_shutdown_leaves_with_0() {
 
 #[test]
 fn the_end_of_input_after_shutdown_leaves_with_0() {
-    let mut daemon = Daemon::start(&home());
+    let home = home();
+    let mut daemon = Daemon::start(&home);
     daemon.request(1, "shutdown", json!(null));
     daemon.result(1);
     daemon.leave();
@@ -149,7 +155,8 @@ fn the_end_of_input_after_shutdown_leaves_with_0() {
 
 #[test]
 fn the_end_of_input_at_once_leaves_with_0() {
-    Daemon::start(&home()).leave();
+    let home = home();
+    Daemon::start(&home).leave();
 }
 
 /// A client that takes nothing for ten seconds, while output waits after the end of its input, is gone.
@@ -173,7 +180,8 @@ fn after_the_end_of_input_nobody_waits_for_a_client_that_does_not_read() {
 
 #[test]
 fn exit_does_not_wait_for_a_client_that_does_not_read() {
-    let mut daemon = Daemon::start(&home());
+    let home = home();
+    let mut daemon = Daemon::start(&home);
     daemon.ask(1, "huge");
     daemon.notification("assistant/delta", 1);
     let start = Instant::now();

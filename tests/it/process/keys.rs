@@ -66,7 +66,6 @@ fn a_key_shows_nowhere_when_the_upstream_is_not_there() {
         .local_addr()
         .unwrap()
         .port();
-    home.write_config("[providers.unused]\ndialect = \"assistants\"\nmax_retries = 0\n");
     let mut daemon = start(&home, &format!("http://127.0.0.1:{port}/v1"));
     daemon.request(1, "initialize", json!({ "capabilities": { "events": "all" } }));
     daemon.ask(2, "hello");

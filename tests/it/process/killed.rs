@@ -76,21 +76,14 @@ fn kill_after(home: &Home, bytes: usize, whole: &str) {
         "killed after {bytes} bytes: what is kept is not what was said"
     );
 
-    daemon.request(3, "thread/read", json!({ "threadId": thread }));
-    let read = daemon.result(3);
-    let roles: Vec<_> = read["messages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|message| message["role"].as_str().unwrap())
-        .collect();
+    let (roles, active_run) = roles(&mut daemon, &thread);
     let expected: &[&str] = if text.is_empty() && roles.len() == 1 {
         &["user"]
     } else {
         &["assistant", "user"]
     };
     assert_eq!(roles, expected, "killed after {bytes} bytes");
-    assert_eq!(read["thread"]["activeRun"], json!(null));
+    assert_eq!(active_run, json!(null));
 
     // The thread goes on, with the partial text in its history.
     daemon.ask_in(4, &thread, "history");
@@ -106,6 +99,23 @@ fn kill_after(home: &Home, bytes: usize, whole: &str) {
         daemon.text(4)
     );
     daemon.leave();
+}
+
+/// Who said something in the thread, newest first, and its run under way.
+fn roles(daemon: &mut Daemon, thread: &Value) -> (Vec<String>, Value) {
+    let mut roles = Vec::new();
+    let mut cursor = Value::Null;
+    for id in 100.. {
+        daemon.request(id, "thread/read", json!({ "threadId": thread, "cursor": cursor }));
+        let page = daemon.result(id);
+        let messages = page["messages"].as_array().unwrap().iter();
+        roles.extend(messages.map(|message| message["role"].as_str().unwrap().to_owned()));
+        cursor = page["next"].clone();
+        if cursor.is_null() {
+            return (roles, page["thread"]["activeRun"].clone());
+        }
+    }
+    unreachable!("the last page has no `next`")
 }
 
 fn stored_text(daemon: &mut Daemon, run: &Value) -> String {

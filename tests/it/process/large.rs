@@ -82,8 +82,14 @@ fn a_large_question_is_taken_whole() {
         daemon.text(1) == format!("You said: {question}"),
         "the answer repeats the question"
     );
-    daemon.request(2, "thread/read", json!({ "threadId": answer["threadId"] }));
-    let asked = daemon.result(2)["messages"][1].clone();
+    daemon.request(2, "thread/read", json!({ "threadId": answer["threadId"], "limit": 1 }));
+    let next = daemon.result(2)["next"].clone();
+    daemon.request(
+        3,
+        "thread/read",
+        json!({ "threadId": answer["threadId"], "cursor": next }),
+    );
+    let asked = daemon.result(3)["messages"][0].clone();
     assert_eq!(
         (&asked["role"], &asked["omitted"]),
         (&json!("user"), &json!(["content"]))

@@ -7,7 +7,8 @@ const ANSWER: &str = "one two three four five six seven eight";
 
 #[test]
 fn many_threads_answer_at_once_each_in_its_order() {
-    let mut daemon = Daemon::start(&home());
+    let home = home();
+    let mut daemon = Daemon::start(&home);
     for id in 1..=THREADS {
         let params = json!({ "content": "slowly", "wait": id % 2 == 0 });
         daemon.request(id, "assistant/send", params);
@@ -40,7 +41,8 @@ fn many_threads_answer_at_once_each_in_its_order() {
 
 #[test]
 fn runs_of_one_thread_wait_for_each_other() {
-    let mut daemon = Daemon::start(&home());
+    let home = home();
+    let mut daemon = Daemon::start(&home);
     daemon.request(1, "thread/create", json!({}));
     let thread = daemon.result(1)["threadId"].clone();
     for id in 2..12 {

@@ -13,7 +13,8 @@ const SOON: Duration = Duration::from_millis(1500 + 1000);
 #[test]
 fn a_signal_ends_an_idle_daemon() {
     for signal in SIGNALS {
-        let mut daemon = Daemon::start(&home());
+        let home = home();
+        let mut daemon = Daemon::start(&home);
         super::is_well(&mut daemon, 1);
         daemon.signal(signal);
         daemon.finish(0);
@@ -59,7 +60,8 @@ fn a_signal_cancels_answers_and_flushes() {
 
 #[test]
 fn a_signal_does_not_wait_for_a_client_that_does_not_read() {
-    let mut daemon = Daemon::start(&home());
+    let home = home();
+    let mut daemon = Daemon::start(&home);
     daemon.ask(1, "huge");
     daemon.notification("assistant/delta", 1);
     let since = Instant::now();
