@@ -65,7 +65,8 @@ pub(crate) struct Server {
     client: Client,
     runs: HashMap<String, LiveRun>,
     threads: HashMap<String, ThreadQueue>,
-    tasks: JoinSet<Done>,
+    /// What they give back is boxed: a task's poll moves its output's place, and a run is polled for each delta.
+    tasks: JoinSet<Box<Done>>,
     /// What a task's panic ends.
     owners: HashMap<TaskId, Owner>,
     desk: Desk,
@@ -243,11 +244,11 @@ impl Server {
         }
     }
 
-    fn on_done(&mut self, done: Result<(TaskId, Done), JoinError>) {
+    fn on_done(&mut self, done: Result<(TaskId, Box<Done>), JoinError>) {
         match done {
             Ok((id, done)) => {
                 self.owners.remove(&id);
-                self.on_event(done);
+                self.on_event(*done);
             }
             Err(error) => {
                 let owner = self.owners.remove(&error.id());
@@ -290,7 +291,7 @@ impl Server {
     }
 
     fn spawn(&mut self, owner: Owner, task: impl Future<Output = Done> + 'static) {
-        let handle = self.tasks.spawn_local(task);
+        let handle = self.tasks.spawn_local(async { Box::new(task.await) });
         self.owners.insert(handle.id(), owner);
     }
 
