@@ -371,8 +371,10 @@ mod tests {
     #[test]
     fn nothing_is_built_before_the_first_request() {
         let http = Http::new();
-        assert!(http.client.get().is_none());
-        http.client().unwrap();
-        assert!(http.clone().client.get().is_some(), "clones share it");
+        assert!(http.0.any.get().is_none());
+        let far = Url::parse("https://upstream.example").unwrap();
+        http.client(&far).unwrap();
+        assert!(http.clone().0.any.get().is_some(), "clones share it");
+        assert!(http.0.local.get().is_none(), "the one for this machine is another");
     }
 }
