@@ -2,13 +2,15 @@
 //! Foundry Agent Service (classic), which still answers.
 //!
 //! One request a turn: the first opens thread, messages and run at once, later ones bring what the upstream's thread
-//! does not have. The tools and instructions of a request replace those of the upstream's assistant for the run, since
-//! the wire knows no other way.
+//! does not have. The instructions of a request replace those of the upstream's assistant for the run, and its tools
+//! add to the assistant's; since the wire only knows how to replace those too, the first run with tools costs one more
+//! request, which asks what the assistant has.
 
 mod anchor;
 mod calls;
 mod mapper;
 mod messages;
+mod own_tools;
 mod request;
 mod steps;
 mod stopping;
@@ -22,6 +24,8 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
+use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::credentials::Credentials;
 use super::http::{Call, Endpoint, Http, Scheme};
@@ -54,6 +58,8 @@ struct Upstream {
     endpoint: Endpoint,
     assistant_id: Option<String>,
     max_retries: u32,
+    /// The tools that the assistant has there, once a run has needed them.
+    own_tools: OnceCell<Vec<Value>>,
 }
 
 impl Assistants {
@@ -71,6 +77,7 @@ impl Assistants {
                 endpoint,
                 assistant_id,
                 max_retries: settings.max_retries(),
+                own_tools: OnceCell::new(),
             })
         });
         Assistants { upstream }
@@ -141,7 +148,7 @@ impl Upstream {
 fn entry(provider: &str, assistant: wire::Assistant) -> Option<AssistantEntry> {
     let id = assistant.id?;
     let tools = assistant.tools.unwrap_or_default();
-    let tool_name = |tool: &serde_json::Value| {
+    let tool_name = |tool: &Value| {
         let name = tool["function"]["name"].as_str().or(tool["type"].as_str());
         name.map(str::to_owned)
     };

@@ -2,6 +2,7 @@
 
 mod ends;
 mod opening;
+mod own_tools;
 mod recorded;
 mod rounds;
 mod stopping;

@@ -35,7 +35,8 @@ async fn every_request_is_what_the_description_allows() {
         judge.accepts(&client, request).await;
     }
     // The judge must be able to say no.
-    let mut wrong = requests[0].clone();
+    let opening = requests.iter().find(|request| request.path() == "/v1/threads/runs");
+    let mut wrong = opening.unwrap().clone();
     wrong.body = json!({ "assistant_id": "asst_1", "no_such_member": true })
         .to_string()
         .into_bytes();
@@ -53,7 +54,17 @@ async fn all_requests() -> Vec<Recorded> {
         400,
         json!({ "error": { "message": "Thread thread_1 already has an active run run_1." } }),
     );
+    let own_tools = json!([
+        { "type": "code_interpreter" },
+        { "type": "file_search", "file_search": { "max_num_results": 5 } },
+        { "type": "function", "function": { "name": "time", "parameters": { "type": "object" }, "strict": false } }
+    ]);
     let upstream = Upstream::start([
+        // What the assistant has by itself, which the turns with tools say again.
+        Reply::json(
+            200,
+            json!({ "id": "asst_1", "object": "assistant", "tools": own_tools }),
+        ),
         stream(),
         stream(),
         stream(),
@@ -138,6 +149,7 @@ async fn all_requests() -> Vec<Recorded> {
         kinds,
         [
             "GET /v1/assistants",
+            "GET /v1/assistants/asst_1",
             "GET /v1/threads/thread_1/runs/run_1",
             "POST /v1/threads/runs",
             "POST /v1/threads/thread_1/runs",

@@ -14,12 +14,13 @@ use crate::provider::Request;
 use crate::provider::http::Call;
 use crate::thread::Message;
 
-/// The call that opens this turn.
-pub fn opening(request: &Request, opening: &Opening, assistant_id: &str) -> Result<Call, Error> {
+/// The call that opens this turn. `own_tools` are the assistant's, where the request adds to them; where it does not
+/// they are left out, and the assistant keeps them.
+pub fn opening(request: &Request, opening: &Opening, assistant_id: &str, own_tools: &[Value]) -> Result<Call, Error> {
     let all = &request.conversation.messages;
     match opening {
         Opening::NewThread => {
-            let mut body = RunBody::new(request, assistant_id);
+            let mut body = RunBody::new(request, assistant_id, own_tools);
             // Unlike a run's own request, this one has no member for it in the description.
             body.reasoning_effort = None;
             body.thread = Some(ThreadBody {
@@ -28,7 +29,7 @@ pub fn opening(request: &Request, opening: &Opening, assistant_id: &str) -> Resu
             Ok(Call::post(["threads", "runs"]).json(bytes(&body)))
         }
         Opening::NextRun { anchor, from } => {
-            let mut body = RunBody::new(request, assistant_id);
+            let mut body = RunBody::new(request, assistant_id, own_tools);
             body.additional_messages = Some(messages(&all[*from..])?);
             Ok(Call::post(["threads", &anchor.thread_id, "runs"]).json(bytes(&body)))
         }
@@ -101,9 +102,15 @@ struct AttachmentBody<'a> {
 }
 
 #[derive(Serialize)]
-struct ToolBody<'a> {
-    r#type: &'static str,
-    function: FunctionBody<'a>,
+#[serde(untagged)]
+enum ToolBody<'a> {
+    /// One of the assistant's, as it came.
+    Own(&'a Value),
+    /// One of the request's.
+    Added {
+        r#type: &'static str,
+        function: FunctionBody<'a>,
+    },
 }
 
 #[derive(Serialize)]
@@ -130,7 +137,7 @@ struct OutputBody<'a> {
 }
 
 impl<'a> RunBody<'a> {
-    fn new(request: &'a Request, assistant_id: &'a str) -> Self {
+    fn new(request: &'a Request, assistant_id: &'a str, own_tools: &'a [Value]) -> Self {
         let options = &request.options;
         RunBody {
             assistant_id,
@@ -138,7 +145,7 @@ impl<'a> RunBody<'a> {
             additional_messages: None,
             model: request.model.as_deref(),
             instructions: request.instructions.as_deref(),
-            tools: request.tools.iter().map(ToolBody::from).collect(),
+            tools: tools(own_tools, &request.tools),
             tool_choice: options.tool_choice.as_deref().map(tool_choice),
             parallel_tool_calls: options.parallel_tool_calls,
             temperature: options.temperature,
@@ -152,7 +159,7 @@ impl<'a> RunBody<'a> {
 
 impl<'a> From<&'a Tool> for ToolBody<'a> {
     fn from(tool: &'a Tool) -> Self {
-        ToolBody {
+        ToolBody::Added {
             r#type: "function",
             function: FunctionBody {
                 name: &tool.name,
@@ -162,6 +169,16 @@ impl<'a> From<&'a Tool> for ToolBody<'a> {
             },
         }
     }
+}
+
+/// The assistant's own tools, then those that the request adds; a function of the same name takes the own one's place.
+fn tools<'a>(own: &'a [Value], added: &'a [Tool]) -> Vec<ToolBody<'a>> {
+    let is_kept = |tool: &&Value| {
+        let name = tool["function"]["name"].as_str();
+        added.iter().all(|added| Some(&*added.name) != name)
+    };
+    let own = own.iter().filter(is_kept).map(ToolBody::Own);
+    own.chain(added.iter().map(ToolBody::from)).collect()
 }
 
 fn tool_choice(choice: &str) -> Value {
@@ -263,4 +280,30 @@ fn bytes(body: &impl Serialize) -> Bytes {
     serde_json::to_vec(body)
         .expect("strings, numbers and maps with string keys are always JSON")
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn added(name: &str) -> Tool {
+        serde_json::from_value(json!({ "name": name, "description": "the request's" })).unwrap()
+    }
+
+    #[test]
+    fn own_tools_come_first_and_a_function_of_the_same_name_is_the_requests() {
+        let own = [
+            json!({ "type": "file_search", "file_search": { "max_num_results": 5 } }),
+            json!({ "type": "function", "function": { "name": "weather", "description": "the assistant's" } }),
+            json!({ "type": "function", "function": { "name": "time", "strict": true } }),
+        ];
+        let added = [added("file_search"), added("weather")];
+        let merged = serde_json::to_value(tools(&own, &added)).unwrap();
+        let function =
+            |name: &str| json!({ "type": "function", "function": { "name": name, "description": "the request's" } });
+        assert_eq!(
+            merged,
+            json!([own[0], own[2], function("file_search"), function("weather")])
+        );
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_stream::stream;
 use futures::Stream;
+use serde_json::Value;
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::Upstream;
@@ -109,20 +110,35 @@ impl Turn {
         if let Err(end) = self.wait(cancel).await {
             return Opened::End(end);
         }
-        let call = self.call();
-        let call = match call {
+        let upstream = self.upstream.clone();
+        let own_tools = if self.adds_tools() {
+            // Nothing has begun upstream that would have to be told to stop.
+            match cancel.before(upstream.own_tools()).await {
+                None => return Opened::End(End::Cancelled),
+                Some(Ok(tools)) => tools,
+                Some(Err(failure)) => return self.try_again(failure),
+            }
+        } else {
+            &[]
+        };
+        let call = match self.call(own_tools) {
             Ok(call) => call,
             Err(error) => return Opened::End(End::Failed(error)),
         };
         // A request under way is not given up at once: it may have begun a run that must be told to stop.
-        match cancel.bound(self.upstream.endpoint.send(&call)).await {
+        match cancel.bound(upstream.endpoint.send(&call)).await {
             None => Opened::End(End::Cancelled),
             Some(Ok(answer)) => Opened::Answer(answer),
             Some(Err(failure)) => self.recover(failure),
         }
     }
 
-    fn call(&self) -> Result<Call, Error> {
+    /// Whether a run is opened that must name the assistant's own tools besides its own.
+    fn adds_tools(&self) -> bool {
+        !self.request.tools.is_empty() && self.request.rounds.is_empty()
+    }
+
+    fn call(&self, own_tools: &[Value]) -> Result<Call, Error> {
         let has_outputs = !self.request.rounds.is_empty();
         if has_outputs && !matches!(self.opening, Opening::Outputs { .. }) {
             return Err(Error::new(
@@ -130,7 +146,8 @@ impl Turn {
                 "the outputs of the tools have no run to go to",
             ));
         }
-        request::opening(&self.request, &self.opening, self.upstream.assistant_id()?)
+        let assistant_id = self.upstream.assistant_id()?;
+        request::opening(&self.request, &self.opening, assistant_id, own_tools)
     }
 
     async fn wait(&mut self, cancel: &Cancel) -> Result<(), End> {
@@ -159,7 +176,7 @@ impl Turn {
         }
     }
 
-    /// What to do about a request that failed.
+    /// What to do about an opening request that failed.
     fn recover(&mut self, failure: Failure) -> Opened {
         if let Opening::NextRun { anchor, .. } = &self.opening {
             if failure.status == Some(404) && !std::mem::replace(&mut self.started_over, true) {
@@ -190,6 +207,11 @@ impl Turn {
                 return Opened::End(End::Incomplete(StopReason::Expired));
             }
         }
+        self.try_again(failure)
+    }
+
+    /// Both requests of a turn share the number of repetitions that a turn has.
+    fn try_again(&mut self, failure: Failure) -> Opened {
         let Some(delay) = self.retries.again(&failure) else {
             return Opened::End(End::Failed(failure.error));
         };

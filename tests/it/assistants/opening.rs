@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assistd::config::Service;
 use assistd::error::Kind;
-use assistd::protocol::{Image, Options, Part, RateLimit, Tool};
+use assistd::protocol::{Image, Options, Part, RateLimit};
 
 use super::*;
 use crate::upstream::{Recorded, Reply};
@@ -26,7 +26,10 @@ async fn sent(request: Request) -> Recorded {
     let upstream = Upstream::start([hello()]).await;
     let (_, end) = play(&provider(&upstream), request).await;
     assert_eq!(end, END_TURN);
-    upstream.requests()[0].clone()
+    let [sent] = &upstream.requests()[..] else {
+        panic!("one request a turn");
+    };
+    sent.clone()
 }
 
 #[tokio::test]
@@ -77,9 +80,6 @@ async fn what_was_asked_for_is_sent() {
     request.anchor = Some(anchor("u1"));
     request.model = Some("gpt-4o".into());
     request.instructions = Some("Be brief.".into());
-    let tool =
-        json!({ "name": "weather", "description": "The weather", "parameters": { "type": "object" }, "strict": false });
-    request.tools = vec![serde_json::from_value::<Tool>(tool.clone()).unwrap()];
     request.options = Options {
         temperature: Some(0.5),
         top_p: Some(0.9),
@@ -97,7 +97,6 @@ async fn what_was_asked_for_is_sent() {
         Value::Object(body.clone()),
         json!({
             "assistant_id": "asst_1", "stream": true, "model": "gpt-4o", "instructions": "Be brief.",
-            "tools": [{ "type": "function", "function": tool }],
             "tool_choice": { "type": "function", "function": { "name": "weather" } },
             "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 300, "parallel_tool_calls": false,
             "reasoning_effort": "low"
