@@ -24,6 +24,12 @@ const OUTPUT_GRACE: Duration = Duration::from_millis(100);
 /// The longest key, and the most of its standard error that is looked at, in bytes.
 const OUTPUT_MAX: u64 = 64 * 1024;
 
+/// The shortest word that may be a key, in bytes.
+const KEY_MIN: usize = 4;
+
+/// How much of a failed program's words is passed on, in characters.
+const SAID_MAX: usize = 200;
+
 /// A key or token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
@@ -155,16 +161,7 @@ impl Printed {
         let text = String::from_utf8_lossy(&self.stdout);
         let text = text.trim();
         if !self.status.success() {
-            let said = String::from_utf8_lossy(&self.stderr);
-            let said: String = said
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .chars()
-                .take(200)
-                .collect();
-            let said = Secret::new(text).scrub(&said).into_owned();
+            let said = self.said();
             let colon = if said.is_empty() { "" } else { ": " };
             return Err(format!("failed ({}){colon}{said}", self.status));
         }
@@ -176,10 +173,23 @@ impl Printed {
         }
         Ok(Secret::new(text))
     }
+
+    /// The beginning of its standard error without anything that it printed: that may hold a key though it failed.
+    fn said(&self) -> String {
+        let said = String::from_utf8_lossy(&self.stderr);
+        let mut line = said.trim().lines().next().unwrap_or_default().to_owned();
+        for printed in String::from_utf8_lossy(&self.stdout).split_whitespace() {
+            // A word as short as this is no key, and blanking it would only make the line unreadable.
+            if printed.len() >= KEY_MIN {
+                line = Secret::new(printed).scrub(&line).into_owned();
+            }
+        }
+        line.chars().take(SAID_MAX).collect()
+    }
 }
 
-/// Runs a program with nothing to read and captures what it prints. Dropped before the end, it kills the program and
-/// all that it started.
+/// Runs a program with nothing to read and no descriptor of ours, and captures what it prints. Dropped before the end,
+/// it kills the program and all that it started.
 async fn run(program: &str, arguments: &[String]) -> std::io::Result<Printed> {
     let mut command = Command::new(program);
     command
@@ -189,7 +199,10 @@ async fn run(program: &str, arguments: &[String]) -> std::io::Result<Printed> {
         .stderr(Stdio::piped());
     command.kill_on_drop(true);
     #[cfg(unix)]
-    command.process_group(0);
+    {
+        command.process_group(0);
+        crate::descriptor::keep_from_programs();
+    }
     let mut family = Family(command.spawn()?);
     let (out, err) = (family.0.stdout.take(), family.0.stderr.take());
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -213,7 +226,10 @@ async fn run(program: &str, arguments: &[String]) -> std::io::Result<Printed> {
 async fn read(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>) {
     if let Some(from) = from {
         // What could be read before the pipe broke is all there is.
-        let _ = from.take(OUTPUT_MAX).read_to_end(to).await;
+        let mut from = from.take(OUTPUT_MAX);
+        let _ = from.read_to_end(to).await;
+        // A talkative program must not die of a pipe that nobody reads.
+        let _ = tokio::io::copy(&mut from.into_inner(), &mut tokio::io::sink()).await;
     }
 }
 
@@ -273,6 +289,36 @@ mod tests {
         assert!(error.message.contains('3'), "{error}");
         let error = shell("true").get().await.unwrap_err();
         assert!(error.message.ends_with("`sh` printed nothing"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_stands_where_the_words_are_cut_is_blanked_whole() {
+        let words = "x".repeat(SAID_MAX - 6);
+        let script = format!("echo user; echo sk-very-secret; echo '{words} sk-very-secret' >&2; exit 1");
+        let error = shell(&script).get().await.unwrap_err();
+        assert!(error.message.ends_with(&format!("{words} ***")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_complains_at_length_still_gives_its_key() {
+        let credentials = shell("head -c 1000000 /dev/zero >&2 || exit 1; echo key");
+        assert_eq!(credentials.get().await.unwrap(), Some(Secret::new("key")));
+    }
+
+    #[tokio::test]
+    async fn the_command_gets_no_descriptor_but_its_own_three() {
+        let (left_to_us, _other) = rustix::pipe::pipe().unwrap();
+        rustix::io::fcntl_setfd(&left_to_us, rustix::io::FdFlags::empty()).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&left_to_us);
+        let script = format!("test -e /dev/fd/{number} && echo inherited || echo none; cat");
+        assert_eq!(shell(&script).get().await.unwrap(), Some(Secret::new("none")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_does_not_end_is_given_up() {
+        let error = shell("sleep 600").get().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::AuthRequired);
+        assert!(error.message.ends_with("`sh` did not end within 30 s"), "{error}");
     }
 
     #[tokio::test]

@@ -323,11 +323,14 @@ impl Answer {
     pub async fn json<T: DeserializeOwned>(mut self) -> Result<T, Error> {
         let body = self.body().await?;
         serde_json::from_slice(&body).map_err(|error| {
+            // The parser's words may quote what it found.
+            let problem = self.peer.cut(&error.to_string());
+            let provider = self.peer.provider();
             Error::new(
                 Kind::Upstream,
-                format!("expected JSON from provider `{}`: {error}", self.peer.provider()),
+                format!("expected JSON from provider `{provider}`: {problem}"),
             )
-            .with_provider(self.peer.provider())
+            .with_provider(provider)
         })
     }
 

@@ -228,7 +228,7 @@ impl Peer {
     }
 
     /// Scrubbed of the secret, and short enough to be passed on.
-    fn cut(&self, text: &str) -> String {
+    pub(super) fn cut(&self, text: &str) -> String {
         cut(&self.scrub(text), UPSTREAM_MESSAGE_MAX).to_owned()
     }
 }

@@ -139,6 +139,15 @@ async fn a_question_that_fails_is_asked_again_and_then_fails_the_turn() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_no_assistant_is_not_quoted_with_the_key() {
+    let upstream = Upstream::start([Reply::json(200, json!(format!("hello {KEY}")))]).await;
+    let (_, end) = play(&provider(&upstream), with_tool("u1:one")).await;
+    let error = error(end);
+    assert_eq!(error.kind(), Kind::Upstream);
+    assert!(error.message.contains("hello ***"), "{error}");
+}
+
+#[tokio::test]
 async fn cancelled_while_it_asks_it_ends_at_once_and_the_next_turn_asks() {
     let upstream = Upstream::start([Reply::silence(), assistant(json!([])), hello()]).await;
     let provider = provider(&upstream);
