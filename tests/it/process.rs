@@ -25,6 +25,8 @@ mod signals;
 mod silence;
 /// What stdin and stdout may be, and how they are left.
 mod stdio;
+/// Upstreams that do not answer.
+mod upstreams;
 
 mod daemon;
 mod ends;

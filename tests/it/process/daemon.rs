@@ -111,6 +111,22 @@ impl Daemon {
         }
     }
 
+    /// Writes of these bytes what the daemon takes, until it takes nothing for a while; how many it took.
+    pub fn write_what_is_taken(&mut self, bytes: &[u8]) -> usize {
+        const A_WHILE: Duration = Duration::from_secs(1);
+        let input = self.input.as_ref().expect("the input is open");
+        let mut written = 0;
+        while written < bytes.len() {
+            match rustix::io::write(input, &bytes[written..]) {
+                Ok(count) => written += count,
+                Err(Errno::AGAIN) if wait_for(input, PollFlags::OUT, Instant::now() + A_WHILE) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => panic!("the daemon cannot be written to: {error}"),
+            }
+        }
+        written
+    }
+
     /// Writes a message.
     pub fn say(&mut self, message: &Value) {
         self.write(format!("{message}\n").as_bytes());

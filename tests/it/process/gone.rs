@@ -99,6 +99,42 @@ fn a_closed_stdout_ends_runs_that_stream() {
     }
 }
 
+/// Nobody is left to answer, though the input had ended in good order before.
+#[test]
+fn a_closed_stdout_counts_after_the_end_of_input_and_after_shutdown_too() {
+    for is_shut in [false, true] {
+        let home = home();
+        let mut daemon = Daemon::start(&home);
+        daemon.ask(1, "stall");
+        let run = daemon.notification("assistant/delta", 1)["runId"].clone();
+        if is_shut {
+            daemon.request(2, "shutdown", json!(null));
+            daemon.result(2);
+        } else {
+            daemon.end_input();
+        }
+        let since = Instant::now();
+        daemon.close_output();
+        expect_gone(daemon, since, "after the end of input");
+        let reason = if is_shut { "cancelled" } else { "clientGone" };
+        assert_eq!(stored_run(&home, &run)["stopReason"], reason);
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_a_run_that_waits_for_the_clients_tool() {
+    let home = home();
+    let mut daemon = Daemon::start(&home);
+    daemon.request(1, "initialize", json!({ "capabilities": { "toolCall": true } }));
+    daemon.ask(2, "tool");
+    daemon.until("`tool/call`", |message| message["method"] == "tool/call");
+    let run = daemon.notification("assistant/started", 2)["runId"].clone();
+    let since = Instant::now();
+    daemon.close_output();
+    expect_gone(daemon, since, "a tool call is open");
+    expect_client_gone(&home, &run, "Look: ");
+}
+
 #[test]
 fn a_closed_socket_of_both_directions_ends_the_daemon() {
     let home = home();
@@ -232,7 +268,8 @@ fn no_child_is_left_behind() {
             None => daemon.close_output(),
             Some(signal) => {
                 daemon.signal(signal);
-                daemon.rest();
+                assert_eq!(daemon.result(1)["status"], "cancelled");
+                assert_eq!(daemon.rest(), [json!(null); 0]);
             }
         }
         expect_gone(daemon, since, "with a key command under way");
