@@ -1,7 +1,7 @@
 //! Every method, type and code of the wire, once.
 //!
 //! One stem names all of a method: `assistant/send` has [`SendParams`] and [`SendResult`]. The tables of `protocol.md`
-//! and the OpenRPC document are made from [`methods`]. Field names are camelCase; a null optional member is absent.
+//! and the OpenRPC document are made from [`METHODS`]. Field names are camelCase; a null optional member is absent.
 //! Nothing here does anything: these are shapes.
 
 mod assistant;

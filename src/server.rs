@@ -65,7 +65,8 @@ pub(crate) struct Server {
     client: Client,
     runs: HashMap<String, LiveRun>,
     threads: HashMap<String, ThreadQueue>,
-    tasks: JoinSet<Done>,
+    /// What they give back is boxed: a task's poll moves its output's place, and a run is polled for each delta.
+    tasks: JoinSet<Box<Done>>,
     /// What a task's panic ends.
     owners: HashMap<TaskId, Owner>,
     desk: Desk,
@@ -128,7 +129,7 @@ enum Stage {
 /// What a task gives back to the loop.
 enum Done {
     Answered(ReplyTo, Result<String, Error>),
-    Prepared(String, Result<Prepared, Error>),
+    Prepared(String, Box<Result<Prepared, Error>>),
     Begun(String, Result<Begun, Error>),
     Started(String, Result<Snapshot, Error>),
     Ended(String, Ended),
@@ -243,11 +244,11 @@ impl Server {
         }
     }
 
-    fn on_done(&mut self, done: Result<(TaskId, Done), JoinError>) {
+    fn on_done(&mut self, done: Result<(TaskId, Box<Done>), JoinError>) {
         match done {
             Ok((id, done)) => {
                 self.owners.remove(&id);
-                self.on_event(done);
+                self.on_event(*done);
             }
             Err(error) => {
                 let owner = self.owners.remove(&error.id());
@@ -261,7 +262,7 @@ impl Server {
     fn on_event(&mut self, done: Done) {
         match done {
             Done::Answered(reply, result) => self.respond(reply, result),
-            Done::Prepared(run_id, result) => self.on_prepared(&run_id, result),
+            Done::Prepared(run_id, result) => self.on_prepared(&run_id, *result),
             Done::Begun(run_id, result) => self.on_begun(&run_id, result),
             Done::Started(run_id, result) => self.on_started(&run_id, result),
             Done::Ended(run_id, ended) => self.finish(&run_id, ended.end, ended.rest),
@@ -290,7 +291,7 @@ impl Server {
     }
 
     fn spawn(&mut self, owner: Owner, task: impl Future<Output = Done> + 'static) {
-        let handle = self.tasks.spawn_local(task);
+        let handle = self.tasks.spawn_local(async { Box::new(task.await) });
         self.owners.insert(handle.id(), owner);
     }
 

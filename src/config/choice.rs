@@ -4,7 +4,7 @@
 //! else: whoever set it wants that upstream, and gets an error rather than another model's answer.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::{AssistantSettings, Dialect, ProviderSettings, Settings};
 use crate::error::{Error, Kind};
@@ -268,7 +268,7 @@ impl Settings {
                 .filter(|value| !value.is_empty())
         };
         let mut implied = Vec::new();
-        implied.extend(self.layer.script.as_ref().map(Implied::scripted));
+        implied.extend(self.layer.script.as_deref().map(Implied::scripted));
         if let Some(assistant_id) = variable("ASSISTANT_ID") {
             implied.push(self.implied_assistants(assistant_id));
         } else if variable("AZURE_OPENAI_API_KEY").is_some() || variable("OPENAI_API_KEY").is_some() {
@@ -345,9 +345,9 @@ impl Implied {
         }
     }
 
-    fn scripted(script: &PathBuf) -> Implied {
+    fn scripted(script: &Path) -> Implied {
         let mut settings = ProviderSettings::new(Dialect::Scripted);
-        settings.script = Some(script.clone());
+        settings.script = Some(script.to_path_buf());
         Implied::new("scripted", settings, "`--script` or ASSISTD_SCRIPT names a script")
     }
 

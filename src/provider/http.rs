@@ -1,6 +1,6 @@
-//! HTTP for every dialect that speaks it: one client, one way to send a request, one mapping of its failures.
+//! HTTP for every dialect that speaks it: one way to send a request, one mapping of its failures.
 //!
-//! Knows credentials, proxies and statuses; knows no dialect. The client is built when the first request is sent and not
+//! Knows credentials, proxies and statuses; knows no dialect. A client is built when a request needs it and not
 //! before, since reading the platform's certificates takes milliseconds that a start does not have.
 
 mod cause;
@@ -34,11 +34,19 @@ const POOL_IDLE: Duration = Duration::from_secs(55);
 /// The most of an answer that is kept in memory where it is not a stream of events: lists and errors are small.
 const BODY_MAX: usize = 4 * 1024 * 1024;
 
-/// The client, shared by all providers; cheap to make and to clone.
+/// The clients, shared by all providers; cheap to make and to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Http {
-    client: Arc<OnceLock<Result<reqwest::Client, String>>>,
+pub struct Http(Arc<Clients>);
+
+#[derive(Debug, Default)]
+struct Clients {
+    /// For servers on this machine that are spoken to in the clear.
+    local: Client,
+    /// For all others; has read the platform's certificates.
+    any: Client,
 }
+
+type Client = OnceLock<Result<reqwest::Client, String>>;
 
 impl Http {
     /// Nothing is built yet.
@@ -46,10 +54,13 @@ impl Http {
         Http::default()
     }
 
-    fn client(&self) -> Result<&reqwest::Client, Error> {
-        let client = self
-            .client
-            .get_or_init(|| build().map_err(|error| format!("{error:?}")));
+    fn client(&self, base: &Url) -> Result<&reqwest::Client, Error> {
+        let client = if is_local(base) {
+            // No certificate is ever looked at on the way there, and reading them all is most of a client's price.
+            self.0.local.get_or_init(|| built(builder().tls_certs_only([])))
+        } else {
+            self.0.any.get_or_init(|| built(builder()))
+        };
         client.as_ref().map_err(|problem| {
             tracing::error!(problem, "the HTTP client could not be built");
             Error::new(
@@ -60,7 +71,16 @@ impl Http {
     }
 }
 
-fn build() -> reqwest::Result<reqwest::Client> {
+/// Whether this is a server on this machine without TLS.
+fn is_local(base: &Url) -> bool {
+    base.scheme() == "http" && matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, String> {
+    builder.build().map_err(|error| format!("{error:?}"))
+}
+
+fn builder() -> reqwest::ClientBuilder {
     // Fails only if somebody has chosen a provider of cryptography already, which is then the one to use.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -68,7 +88,6 @@ fn build() -> reqwest::Result<reqwest::Client> {
         .connect_timeout(CONNECT_LIMIT)
         .pool_idle_timeout(POOL_IDLE)
         .redirect(redirect::Policy::custom(follow))
-        .build()
 }
 
 /// Follows a redirect only to the same origin, since the credentials travel with it (reqwest takes away
@@ -220,7 +239,7 @@ impl Endpoint {
             let peer = Peer::new(&self.provider, secret.clone());
             let request = self.request(call, secret.as_ref())?;
             tracing::debug!(provider = self.provider, method = %call.method, path = request.url().path(), "sends");
-            let client = self.http.client()?;
+            let client = self.http.client(&self.base)?;
             let response = match tokio::time::timeout(self.idle, client.execute(request)).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(error)) => return Err(peer.unreachable(error)),
@@ -352,8 +371,10 @@ mod tests {
     #[test]
     fn nothing_is_built_before_the_first_request() {
         let http = Http::new();
-        assert!(http.client.get().is_none());
-        http.client().unwrap();
-        assert!(http.clone().client.get().is_some(), "clones share it");
+        assert!(http.0.any.get().is_none());
+        let far = Url::parse("https://upstream.example").unwrap();
+        http.client(&far).unwrap();
+        assert!(http.clone().0.any.get().is_some(), "clones share it");
+        assert!(http.0.local.get().is_none(), "the one for this machine is another");
     }
 }

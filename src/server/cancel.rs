@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::reply::ReplyTo;
 use super::{LiveRun, Server, Stage};
 use crate::error::Error;
-use crate::protocol::{CancelParams, CancelResult, CancelledRun, StopReason, Token};
+use crate::protocol::{CancelParams, CancelRequestParams, CancelResult, CancelledRun, StopReason, Token};
 
 impl Server {
     /// `assistant/cancel`: answered first, since a run that only waits ends at once.
@@ -59,6 +59,12 @@ impl Server {
                 runs: runs.into_iter().collect(),
             })
         });
+    }
+
+    /// `$/cancelRequest` as a request of its own: answered first, too.
+    pub(super) fn cancel_request_answered(&mut self, reply: ReplyTo, params: CancelRequestParams) {
+        self.respond(reply, Ok("null".to_owned()));
+        self.cancel_request(&params.id);
     }
 
     /// `$/cancelRequest`: the run that this request waits for.

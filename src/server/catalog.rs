@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::reply::ReplyTo;
 use super::{Done, Owner, Server};
 use crate::error::Error;
-use crate::protocol::{self, AssistantEntry, AssistantGetParams, AssistantListResult, ProviderListResult};
+use crate::protocol::{self, AssistantEntry, AssistantGetParams, AssistantListResult, NoParams, ProviderListResult};
 
 /// How long an upstream may take to list its assistants.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Server {
     /// `assistant/list`
-    pub(super) fn list_assistants(&mut self, reply: ReplyTo) {
+    pub(super) fn list_assistants(&mut self, reply: ReplyTo, _: NoParams) {
         let listed = self.assistants();
         self.errand(reply, async move { Ok(listed.await) });
     }
@@ -65,14 +65,14 @@ impl Server {
     }
 
     /// `provider/list`
-    pub(super) fn list_providers(&self) -> ProviderListResult {
+    pub(super) fn list_providers(&self, _: NoParams) -> ProviderListResult {
         ProviderListResult {
             providers: self.settings.providers(),
         }
     }
 
     /// `rpc.discover`. Where the whole does not fit the client's messages, it comes without its descriptions.
-    pub(super) fn discover(&self) -> Value {
+    pub(super) fn discover(&self, _: NoParams) -> Value {
         let document = protocol::openrpc();
         if document.to_string().len() + 256 <= self.outbox.max_message() {
             return document;

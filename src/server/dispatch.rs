@@ -7,7 +7,7 @@ use super::Server;
 use super::lifecycle::Phase;
 use super::reply::ReplyTo;
 use crate::error::{Error, Kind};
-use crate::protocol::{Direction, METHODS, NoParams};
+use crate::protocol::{CancelRequestParams, Direction, METHODS};
 use crate::rpc::{self, Incoming, Message, Params};
 
 /// What a request comes to at once.
@@ -90,37 +90,29 @@ impl Server {
                 format!("`{method}` cannot be part of a batch"),
             ));
         }
+        // The arms that give a value answer at once; from the others the answer follows.
         match method {
-            "initialize" => now(&self.initialize(params.decode()?)?),
-            "shutdown" => {
-                none(params)?;
-                self.shutdown(reply);
-                self.answer_shutdown_if_done();
-                Ok(Outcome::Later)
-            }
-            "assistant/send" => self.send(reply, params.decode()?).map(later),
-            "assistant/cancel" => self.cancel(reply, params.decode()?).map(later),
-            "assistant/list" => none(params).map(|()| later(self.list_assistants(reply))),
-            "assistant/get" => params.decode().map(|params| later(self.get_assistant(reply, params))),
-            "thread/create" => self.create_thread(reply, params.decode()?).map(later),
-            "thread/list" => self.list_threads(reply, params.decode()?).map(later),
-            "thread/read" => self.read_thread(reply, params.decode()?).map(later),
-            "thread/update" => self.update_thread(reply, params.decode()?).map(later),
-            "thread/delete" => params.decode().map(|params| later(self.delete_thread(reply, params))),
-            "run/get" => params.decode().map(|params| later(self.get_run(reply, params))),
-            "message/read" => params.decode().map(|params| later(self.read_message(reply, params))),
-            "tool/output" => self.tool_output(params.decode()?).and_then(|()| now(&())),
-            "provider/list" => none(params).and_then(|()| now(&self.list_providers())),
-            "server/status" => none(params).and_then(|()| now(&self.status())),
-            "rpc.discover" => none(params).and_then(|()| now(&self.discover())),
-            "$/cancelRequest" => {
-                let params: crate::protocol::CancelRequestParams = params.decode()?;
-                self.respond(reply, Ok("null".to_owned()));
-                self.cancel_request(&params.id);
-                Ok(Outcome::Later)
-            }
-            method => Err(unknown(method)),
+            "initialize" => return now(&self.initialize(params.decode()?)?),
+            "shutdown" => self.shutdown(reply, params.decode()?),
+            "assistant/send" => self.send(reply, params.decode()?)?,
+            "assistant/cancel" => self.cancel(reply, params.decode()?)?,
+            "assistant/list" => self.list_assistants(reply, params.decode()?),
+            "assistant/get" => self.get_assistant(reply, params.decode()?),
+            "thread/create" => self.create_thread(reply, params.decode()?)?,
+            "thread/list" => self.list_threads(reply, params.decode()?)?,
+            "thread/read" => self.read_thread(reply, params.decode()?)?,
+            "thread/update" => self.update_thread(reply, params.decode()?)?,
+            "thread/delete" => self.delete_thread(reply, params.decode()?),
+            "run/get" => self.get_run(reply, params.decode()?),
+            "message/read" => self.read_message(reply, params.decode()?),
+            "tool/output" => return now(&self.tool_output(params.decode()?)?),
+            "provider/list" => return now(&self.list_providers(params.decode()?)),
+            "server/status" => return now(&self.status(params.decode()?)),
+            "rpc.discover" => return now(&self.discover(params.decode()?)),
+            "$/cancelRequest" => self.cancel_request_answered(reply, params.decode()?),
+            method => return Err(unknown(method)),
         }
+        Ok(Outcome::Later)
     }
 
     fn notification(&mut self, method: &str, params: &Params, is_in_batch: bool) {
@@ -133,7 +125,7 @@ impl Server {
                     tracing::warn!(%error, "a message sent as a notification was refused");
                 }
             }
-            "$/cancelRequest" => match params.decode::<crate::protocol::CancelRequestParams>() {
+            "$/cancelRequest" => match params.decode::<CancelRequestParams>() {
                 Ok(params) => self.cancel_request(&params.id),
                 Err(error) => tracing::warn!(%error, "`$/cancelRequest` names no request"),
             },
@@ -146,15 +138,6 @@ fn now(result: &impl Serialize) -> Result<Outcome, Error> {
     Ok(Outcome::Now(
         serde_json::to_string(result).expect("a result is plain data"),
     ))
-}
-
-/// The answer follows from what was just begun.
-fn later(_: ()) -> Outcome {
-    Outcome::Later
-}
-
-fn none(params: &Params) -> Result<(), Error> {
-    params.decode::<NoParams>().map(|_| ())
 }
 
 /// Vim's form: the id of the request to cancel stands where a request has its own, and nobody waits for an answer.

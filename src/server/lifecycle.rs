@@ -13,7 +13,7 @@ use crate::config::{Dialect, Framing};
 use crate::error::{Error, Kind};
 use crate::protocol::{
     ChosenProvider, ClientCapabilities, ClientInfo, Direction, EventChoice, EventType, InitializeParams,
-    InitializeResult, METHODS, PROTOCOL_VERSION, ServerCapabilities, StatusResult, StopReason,
+    InitializeResult, METHODS, NoParams, PROTOCOL_VERSION, ServerCapabilities, StatusResult, StopReason,
 };
 use crate::run::Events;
 use crate::watch;
@@ -157,7 +157,7 @@ impl Server {
     }
 
     /// `server/status`
-    pub(super) fn status(&self) -> StatusResult {
+    pub(super) fn status(&self, _: NoParams) -> StatusResult {
         let choice = self.settings.choose(None, None).ok();
         StatusResult {
             server_info: server_info(),
@@ -178,13 +178,14 @@ impl Server {
     }
 
     /// `shutdown`: answered when every run has ended and was answered.
-    pub(super) fn shutdown(&mut self, reply: ReplyTo) {
+    pub(super) fn shutdown(&mut self, reply: ReplyTo, _: NoParams) {
         self.phase = Phase::Shut;
         self.shutdown = Some(Shutdown {
             reply,
             deadline: Instant::now() + LEAVE_DEADLINE,
         });
         self.stop_all(StopReason::Cancelled);
+        self.answer_shutdown_if_done();
     }
 
     /// `exit`

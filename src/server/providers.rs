@@ -13,11 +13,14 @@ use crate::provider::embedded::Embedded;
 use crate::provider::http::Http;
 use crate::provider::scripted::Scripted;
 
-/// Providers by name and upstream assistant.
+/// A provider's name, and its upstream's id of the assistant.
+type Key = (String, Option<String>);
+
+/// The providers made so far.
 #[derive(Default)]
 pub(super) struct Providers {
     http: Http,
-    made: RefCell<HashMap<(String, Option<String>), Arc<dyn Provider>>>,
+    made: RefCell<HashMap<Key, Arc<dyn Provider>>>,
 }
 
 impl Providers {

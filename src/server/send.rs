@@ -112,7 +112,7 @@ impl Server {
                 Ok(Prepared::new(params, choice, provider))
             };
             let prepared = prepared.await;
-            Done::Prepared(run_id, prepared)
+            Done::Prepared(run_id, Box::new(prepared))
         });
     }
 

@@ -246,7 +246,7 @@ fn fitted(mut run: RunEntry, room: usize) -> RunEntry {
 /// Leaves out contents, the largest first, until the page fits.
 fn leave_out_contents(page: &mut ThreadReadResult, room: usize) {
     while !fits(page, room) {
-        let size = |message: &MessageEntry| message.content.as_ref().map_or(0, |content| json_len(content));
+        let size = |message: &MessageEntry| message.content.as_ref().map_or(0, json_len);
         let Some(largest) = page.messages.iter_mut().max_by_key(|message| size(message)) else {
             return;
         };

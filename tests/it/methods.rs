@@ -39,6 +39,24 @@ fn what_assistd_says_itself_cannot_be_called() {
     }
 }
 
+/// What protocol.md lists as designed is refused with a sentence that says so.
+#[test]
+fn what_is_not_built_yet_is_refused_as_documented() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/protocol.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let row = text
+        .lines()
+        .find(|line| line.starts_with("| `assistant/retry`"))
+        .expect("protocol.md lists the methods that are not in this version");
+    let listed = row.split('|').nth(1).unwrap_or_default();
+    let names: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+    for (name, response) in names.iter().zip(answers(&names)) {
+        assert_eq!(response["error"]["code"], UNKNOWN, "`{name}`: {response}");
+        let hint = response["error"]["data"]["hint"].as_str().unwrap_or_default();
+        assert!(hint.contains("not built yet"), "`{name}`: {response}");
+    }
+}
+
 /// The responses to these methods, each called with `{}`, in the same order.
 fn answers(names: &[&str]) -> Vec<Value> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -84,7 +84,7 @@ impl Home {
         let output = self.run(&[], &format!("{request}\n"));
         let text = stdout(&output);
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let response = lines.filter(|message| message["id"] == 1).last();
+        let response = lines.rev().find(|message| message["id"] == 1);
         let response = response.unwrap_or_else(|| panic!("expected a response, found {text}"));
         assert!(response.get("error").is_none(), "{response}");
         response["result"].clone()
