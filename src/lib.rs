@@ -21,6 +21,7 @@
 //! - Only the store knows SQL; only a provider's dialect knows its upstream; none of them knows JSON-RPC.
 //! - The environment, the files of settings and the descriptors are read by the command line and handed in.
 
+pub mod cli;
 mod server;
 mod wire_log;
 pub mod stdio;

@@ -171,12 +171,6 @@ impl Outbox {
         self.0.queue.borrow().responses < RESPONSE_ROOM
     }
 
-    /// Waits until everything queued so far and later has been taken by the client. Safe to drop.
-    pub async fn flushed(&self) {
-        self.until(|queue| queue.is_broken || (queue.entries.is_empty() && !queue.is_writing))
-            .await;
-    }
-
     /// Whether anything waits, and how many bytes the client has taken: if that stands still, it does not read.
     pub fn progress(&self) -> (bool, u64) {
         let queue = self.0.queue.borrow();

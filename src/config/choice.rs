@@ -64,6 +64,18 @@ impl Settings {
             Some((name, reason)) => self.assistant(name, reason)?,
             None => self.unnamed()?,
         };
+        // An assistant keeps its instructions, tools and options, and is played by the script.
+        if let Some(script) = &self.layer.script {
+            let Implied {
+                provider,
+                settings,
+                reason,
+                ..
+            } = Implied::scripted(script);
+            choice.provider = provider.to_owned();
+            choice.provider_settings = settings;
+            choice.reason = reason;
+        }
         if let Some(model) = model.or(self.layer.model.as_deref().filter(|_| choice.model.is_none())) {
             choice.model = Some(model.to_owned());
         }
@@ -151,6 +163,9 @@ impl Settings {
     }
 
     fn unnamed(&self) -> Result<Choice, Error> {
+        if let Some(script) = &self.layer.script {
+            return Ok(Implied::scripted(script).into_choice());
+        }
         if let Some(name) = &self.layer.default_provider {
             return self.bare_provider(name, "`default_provider` names it");
         }
@@ -174,10 +189,10 @@ impl Settings {
     }
 
     fn bare_provider(&self, name: &str, reason: &str) -> Result<Choice, Error> {
-        if !self.layer.providers.contains_key(name) {
-            if let Some(implied) = self.implied().into_iter().find(|implied| implied.provider == name) {
-                return Ok(implied.into_choice());
-            }
+        if !self.layer.providers.contains_key(name)
+            && let Some(implied) = self.implied().into_iter().find(|implied| implied.provider == name)
+        {
+            return Ok(implied.into_choice());
         }
         let assistant = AssistantSettings {
             provider: name.to_owned(),
@@ -233,15 +248,7 @@ impl Settings {
                 .filter(|value| !value.is_empty())
         };
         let mut implied = Vec::new();
-        if let Some(script) = variable("ASSISTD_SCRIPT") {
-            let mut settings = ProviderSettings::new(Dialect::Scripted);
-            settings.script = Some(PathBuf::from(script));
-            implied.push(Implied::new(
-                "scripted",
-                settings,
-                "`--script` or ASSISTD_SCRIPT names a script",
-            ));
-        }
+        implied.extend(self.layer.script.as_ref().map(Implied::scripted));
         if let Some(assistant_id) = variable("ASSISTANT_ID") {
             implied.push(self.implied_assistants(assistant_id));
         } else if variable("AZURE_OPENAI_API_KEY").is_some() || variable("OPENAI_API_KEY").is_some() {
@@ -316,6 +323,12 @@ impl Implied {
             },
             reason: reason.to_owned(),
         }
+    }
+
+    fn scripted(script: &PathBuf) -> Implied {
+        let mut settings = ProviderSettings::new(Dialect::Scripted);
+        settings.script = Some(script.clone());
+        Implied::new("scripted", settings, "`--script` or ASSISTD_SCRIPT names a script")
     }
 
     fn into_choice(self) -> Choice {
@@ -419,6 +432,24 @@ mod tests {
         let choice = settings.choose(None, None).unwrap();
         assert_eq!((choice.provider.as_str(), choice.model.as_deref()), ("l", Some("m")));
         assert_eq!(settings.choose(None, Some("n")).unwrap().model.as_deref(), Some("n"));
+    }
+
+    #[test]
+    fn a_script_plays_whatever_else_is_set() {
+        let mut settings = with_environment(&[("OPENAI_API_KEY", "k")]);
+        settings.layer = super::super::parse_toml(
+            std::path::Path::new("config.toml"),
+            "default_assistant = \"w\"\nscript = \"/s.toml\"\n[assistants.w]\nprovider = \"openai\"\ninstructions = \"i\"\n",
+        )
+        .unwrap();
+        let choice = settings.choose(None, None).unwrap();
+        assert_eq!(choice.provider_settings.dialect, Dialect::Scripted);
+        assert_eq!(
+            (choice.provider.as_str(), choice.instructions.as_deref()),
+            ("scripted", Some("i"))
+        );
+        settings.layer.default_assistant = None;
+        assert_eq!(settings.choose(None, None).unwrap().provider, "scripted");
     }
 
     #[test]

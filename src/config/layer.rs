@@ -22,6 +22,9 @@ pub struct Layer {
     /// The model that answers where neither a request nor an assistant names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// A script that is played instead of asking any provider, whatever else is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<PathBuf>,
     /// Where the database and the journal are.
     #[serde(default, alias = "dataDir", skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
@@ -50,15 +53,30 @@ impl Layer {
                 *to = over;
             }
         }
+        // Who names only a provider means it: an assistant that an earlier layer chose would hide it.
+        if over.default_provider.is_some() {
+            self.default_assistant = None;
+        }
         put(&mut self.default_assistant, over.default_assistant);
         put(&mut self.default_provider, over.default_provider);
         put(&mut self.model, over.model);
+        put(&mut self.script, over.script);
         put(&mut self.data_dir, over.data_dir);
         put(&mut self.max_input_bytes, over.max_input_bytes);
         put(&mut self.tool_timeout, over.tool_timeout);
         put(&mut self.fetch_weights, over.fetch_weights);
         self.providers.extend(over.providers);
         self.assistants.extend(over.assistants);
+    }
+
+    /// Takes paths that are not absolute as seen from this folder: that of the file that has them, since an editor may
+    /// start assistd anywhere.
+    pub fn relative_to(mut self, folder: &Path) -> Layer {
+        let scripts = self.providers.values_mut().map(|provider| &mut provider.script);
+        for path in scripts.chain([&mut self.script, &mut self.data_dir]).flatten() {
+            *path = folder.join(&path);
+        }
+        self
     }
 
     /// The layer of `ASSISTD_*` variables. What is wrong with one is a problem that names it.
@@ -68,6 +86,7 @@ impl Layer {
             default_assistant: text("ASSISTD_ASSISTANT"),
             default_provider: text("ASSISTD_PROVIDER"),
             model: text("ASSISTD_MODEL"),
+            script: text("ASSISTD_SCRIPT").map(PathBuf::from),
             data_dir: text("ASSISTD_DATA_DIR").map(PathBuf::from),
             max_input_bytes: parsed(environment, "ASSISTD_MAX_INPUT_BYTES", "a number of bytes", problems),
             tool_timeout: parsed(environment, "ASSISTD_TOOL_TIMEOUT", "a number of seconds", problems),
@@ -186,5 +205,30 @@ mod tests {
             ..Layer::default()
         });
         assert_eq!((layer.model.as_deref(), layer.tool_timeout), (Some("b"), Some(1.0)));
+    }
+
+    #[test]
+    fn a_later_provider_takes_the_place_of_an_earlier_assistant() {
+        let mut layer = Layer {
+            default_assistant: Some("work".into()),
+            ..Layer::default()
+        };
+        layer.override_with(Layer {
+            default_provider: Some("local".into()),
+            ..Layer::default()
+        });
+        assert_eq!(layer.default_assistant, None);
+    }
+
+    #[test]
+    fn paths_of_a_file_are_seen_from_its_folder() {
+        let text =
+            "script = \"a.toml\"\ndata_dir = \"/d\"\n[providers.p]\ndialect = \"scripted\"\nscript = \"b.toml\"\n";
+        let layer = parse_toml::<Layer>(Path::new("c"), text)
+            .unwrap()
+            .relative_to(Path::new("/etc"));
+        assert_eq!(layer.script.as_deref(), Some(Path::new("/etc/a.toml")));
+        assert_eq!(layer.data_dir.as_deref(), Some(Path::new("/d")));
+        assert_eq!(layer.providers["p"].script.as_deref(), Some(Path::new("/etc/b.toml")));
     }
 }

@@ -185,8 +185,15 @@ fn endpoint(name: &str, settings: &ProviderSettings, key: Option<String>, http: 
     Ok(Endpoint {
         http,
         provider: name.to_owned(),
-        base: if service == Service::Azure { below_openai(base) } else { base },
-        query: version.map(|version| ("api-version", version.to_owned())).into_iter().collect(),
+        base: if service == Service::Azure {
+            below_openai(base)
+        } else {
+            base
+        },
+        query: version
+            .map(|version| ("api-version", version.to_owned()))
+            .into_iter()
+            .collect(),
         headers,
         scheme: match service {
             Service::Azure => Scheme::Header("api-key"),
@@ -258,6 +265,9 @@ mod tests {
 
         let provider = Assistants::new("p", &settings("x.test/v1"), Some("asst_1".into()), None, Http::new());
         let error = provider.prepare().await.unwrap_err();
-        assert_eq!(error.message, "expected `base_url` of provider `p` to be an http or https URL");
+        assert_eq!(
+            error.message,
+            "expected `base_url` of provider `p` to be an http or https URL"
+        );
     }
 }

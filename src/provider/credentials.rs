@@ -138,7 +138,9 @@ impl Credentials {
             ),
         )
         .with_provider(&self.provider)
-        .with_hint("run the command of `api_key_command` in a terminal and see that it prints the key and nothing else"))
+        .with_hint(
+            "run the command of `api_key_command` in a terminal and see that it prints the key and nothing else",
+        ))
     }
 }
 
@@ -154,7 +156,14 @@ impl Printed {
         let text = text.trim();
         if !self.status.success() {
             let said = String::from_utf8_lossy(&self.stderr);
-            let said: String = said.lines().next().unwrap_or_default().trim().chars().take(200).collect();
+            let said: String = said
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .chars()
+                .take(200)
+                .collect();
             let said = Secret::new(text).scrub(&said).into_owned();
             let colon = if said.is_empty() { "" } else { ": " };
             return Err(format!("failed ({}){colon}{said}", self.status));
@@ -173,7 +182,11 @@ impl Printed {
 /// all that it started.
 async fn run(program: &str, arguments: &[String]) -> std::io::Result<Printed> {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.kill_on_drop(true);
     #[cfg(unix)]
     command.process_group(0);
@@ -251,7 +264,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_failing_command_says_why_without_the_key() {
-        let error = shell("echo sk-1; echo 'no gpg for sk-1' >&2; exit 3").get().await.unwrap_err();
+        let error = shell("echo sk-1; echo 'no gpg for sk-1' >&2; exit 3")
+            .get()
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::AuthRequired);
         assert!(error.message.contains("no gpg for ***"), "{error}");
         assert!(error.message.contains('3'), "{error}");
@@ -279,7 +295,10 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             let fifo = fifo.clone();
-            tokio::task::spawn_blocking(move || std::fs::File::open(fifo)).await.unwrap().unwrap()
+            tokio::task::spawn_blocking(move || std::fs::File::open(fifo))
+                .await
+                .unwrap()
+                .unwrap()
         };
         let mut reader = tokio::select! {
             _ = &mut asking => panic!("the command ended by itself"),

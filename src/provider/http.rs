@@ -62,7 +62,10 @@ impl Http {
         };
         client.as_ref().map_err(|problem| {
             tracing::error!(problem, "the HTTP client could not be built");
-            Error::new(Kind::Internal, "failed to set up the HTTP client; the log has the details")
+            Error::new(
+                Kind::Internal,
+                "failed to set up the HTTP client; the log has the details",
+            )
         })
     }
 }
@@ -90,7 +93,10 @@ fn builder() -> reqwest::ClientBuilder {
 /// `Authorization`, but does not know of `api-key`), and only where the method stays what it was.
 fn follow(attempt: redirect::Attempt) -> redirect::Action {
     let same_method = matches!(attempt.status().as_u16(), 307 | 308);
-    let same_origin = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+    let same_origin = attempt
+        .previous()
+        .last()
+        .is_some_and(|from| from.origin() == attempt.url().origin());
     if same_method && same_origin && attempt.previous().len() <= 5 {
         attempt.follow()
     } else {
@@ -150,7 +156,10 @@ impl Call {
 
     /// `POST` to the path made of these segments, without a body.
     pub fn post<S: Into<String>>(path: impl IntoIterator<Item = S>) -> Self {
-        Call { method: Method::POST, ..Call::get(path) }
+        Call {
+            method: Method::POST,
+            ..Call::get(path)
+        }
     }
 
     /// The same with a body of JSON.
@@ -187,7 +196,10 @@ impl Endpoint {
                 .with_provider(provider)
             };
             let header = HeaderName::try_from(name.as_str()).map_err(|_| wrong("name"))?;
-            headers.insert(header, HeaderValue::try_from(value.as_str()).map_err(|_| wrong("value"))?);
+            headers.insert(
+                header,
+                HeaderValue::try_from(value.as_str()).map_err(|_| wrong("value"))?,
+            );
         }
         Ok(headers)
     }
@@ -195,13 +207,14 @@ impl Endpoint {
     /// A base URL, checked.
     pub fn base(provider: &str, text: &str) -> Result<Url, Error> {
         let url = Url::parse(text.trim()).ok();
-        url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()).ok_or_else(|| {
-            Error::new(
-                Kind::ConfigInvalid,
-                format!("expected `base_url` of provider `{provider}` to be an http or https URL"),
-            )
-            .with_provider(provider)
-        })
+        url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| {
+                Error::new(
+                    Kind::ConfigInvalid,
+                    format!("expected `base_url` of provider `{provider}` to be an http or https URL"),
+                )
+                .with_provider(provider)
+            })
     }
 
     /// Sends a request once, and once more with new credentials if the upstream refuses those that it has and there
@@ -221,7 +234,11 @@ impl Endpoint {
             };
             let status = response.status();
             tracing::debug!(provider = self.provider, status = status.as_u16(), "is answered");
-            let answer = Answer { response, peer, idle: self.idle };
+            let answer = Answer {
+                response,
+                peer,
+                idle: self.idle,
+            };
             if status.is_success() {
                 return Ok(answer);
             }
@@ -253,7 +270,10 @@ impl Endpoint {
             let mut value = HeaderValue::try_from(value).map_err(|_| {
                 Error::new(
                     Kind::AuthRequired,
-                    format!("expected the key of provider `{}` to be printable text on one line", self.provider),
+                    format!(
+                        "expected the key of provider `{}` to be printable text on one line",
+                        self.provider
+                    ),
                 )
                 .with_provider(&self.provider)
             })?;
@@ -261,7 +281,9 @@ impl Endpoint {
             request.headers_mut().insert(name, value);
         }
         if let Some(body) = &call.body {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(body.clone().into());
         }
         Ok(request)
@@ -302,7 +324,8 @@ impl Answer {
     async fn into_failure(mut self) -> Failure {
         // A body that breaks off, or never comes, still leaves the status to tell of.
         let body = self.body().await.unwrap_or_default();
-        self.peer.refused(self.response.status(), self.response.headers(), &body)
+        self.peer
+            .refused(self.response.status(), self.response.headers(), &body)
     }
 
     async fn body(&mut self) -> Result<Vec<u8>, Error> {

@@ -59,7 +59,10 @@ impl Parser {
     }
 
     /// The next whole event, if there is one.
-    #[allow(clippy::should_implement_trait, reason = "an event borrows the parser, which no iterator's item may")]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an event borrows the parser, which no iterator's item may"
+    )]
     pub fn next(&mut self) -> Option<SseEvent<'_>> {
         while let Some(line) = self.next_line() {
             if !line.is_empty() {
@@ -132,7 +135,11 @@ impl Parser {
     fn forget_read(&mut self) {
         let pending = &self.pending;
         let data = pending.data.as_ref().map_or(self.line, |data| data.start);
-        let name = if pending.name.is_empty() { self.line } else { pending.name.start };
+        let name = if pending.name.is_empty() {
+            self.line
+        } else {
+            pending.name.start
+        };
         let keep = data.min(name).min(self.line);
         if keep == 0 {
             return;
@@ -230,12 +237,18 @@ mod tests {
 
     #[test]
     fn one_space_behind_the_colon_is_removed_and_no_more() {
-        check("data:test\n\ndata: test\n\ndata:  test\n\n", &[("", "test"), ("", "test"), ("", " test")]);
+        check(
+            "data:test\n\ndata: test\n\ndata:  test\n\n",
+            &[("", "test"), ("", "test"), ("", " test")],
+        );
     }
 
     #[test]
     fn empty_data_is_an_event_and_no_data_is_none() {
-        check("data\n\ndata:\n\nevent: x\n\nretry: 10\n\n\n\n: c\n\n", &[("", ""), ("", "")]);
+        check(
+            "data\n\ndata:\n\nevent: x\n\nretry: 10\n\n\n\n: c\n\n",
+            &[("", ""), ("", "")],
+        );
         check("event: x\n\ndata: 1\n\n", &[("", "1")]);
     }
 
@@ -249,7 +262,10 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_stripped_once() {
-        check("\u{FEFF}data: 1\n\n\u{FEFF}data: 2\n\ndata: \u{FEFF}3\n\n", &[("", "1"), ("", "\u{FEFF}3")]);
+        check(
+            "\u{FEFF}data: 1\n\n\u{FEFF}data: 2\n\ndata: \u{FEFF}3\n\n",
+            &[("", "1"), ("", "\u{FEFF}3")],
+        );
     }
 
     #[test]
@@ -266,7 +282,10 @@ mod tests {
 
     #[test]
     fn the_done_mark_is_data_like_any_other() {
-        check("event: done\ndata: [DONE]\n\ndata: [DONE]x\n\n", &[("done", "[DONE]"), ("", "[DONE]x")]);
+        check(
+            "event: done\ndata: [DONE]\n\ndata: [DONE]x\n\n",
+            &[("done", "[DONE]"), ("", "[DONE]x")],
+        );
     }
 
     #[test]

@@ -43,7 +43,10 @@ impl Providers {
             }
             Dialect::Scripted => match &provider.script {
                 Some(script) => Ok(Arc::new(Scripted::new(name, script.clone()))),
-                None => Err(Error::new(Kind::ConfigInvalid, format!("provider `{name}` names no `script`"))),
+                None => Err(Error::new(
+                    Kind::ConfigInvalid,
+                    format!("provider `{name}` names no `script`"),
+                )),
             },
             #[cfg(feature = "embedded")]
             Dialect::Embedded => Ok(Arc::new(Embedded::new(
@@ -60,7 +63,10 @@ impl Providers {
             .with_hint("set a provider in config.toml, or build with the feature `embedded`")),
             dialect @ (Dialect::Responses | Dialect::Chat) => Err(Error::new(
                 Kind::ConfigInvalid,
-                format!("provider `{name}` speaks `{}`, which is not built yet in this version", dialect.as_str()),
+                format!(
+                    "provider `{name}` speaks `{}`, which is not built yet in this version",
+                    dialect.as_str()
+                ),
             )
             .with_provider(name)
             .with_hint("choose another provider: `--provider embedded` needs no key and no server")),

@@ -47,14 +47,21 @@ pub fn provider(upstream: &Upstream) -> Assistants {
 pub fn request(messages: &str) -> Request {
     let message = |text: &str| {
         let (id, text) = text.split_once(':').unwrap();
-        let role = if id.starts_with('u') { Role::User } else { Role::Assistant };
+        let role = if id.starts_with('u') {
+            Role::User
+        } else {
+            Role::Assistant
+        };
         Message::text(id, role, text)
     };
     let messages = messages.split_whitespace().map(message).collect();
     Request {
         model: None,
         instructions: None,
-        conversation: Arc::new(Conversation { messages, ..Conversation::default() }),
+        conversation: Arc::new(Conversation {
+            messages,
+            ..Conversation::default()
+        }),
         tools: Vec::new(),
         options: Default::default(),
         anchor: None,
@@ -74,13 +81,20 @@ pub async fn play(provider: &Assistants, request: Request) -> (Vec<Event>, End) 
     let Some(Event::End(end)) = events.pop() else {
         panic!("no end: {events:?}");
     };
-    assert!(!events.iter().any(|event| matches!(event, Event::End(_))), "two ends: {events:?}");
+    assert!(
+        !events.iter().any(|event| matches!(event, Event::End(_))),
+        "two ends: {events:?}"
+    );
     (events, end)
 }
 
 pub fn text(events: &[Event]) -> String {
     let pieces = events.iter().filter_map(|event| match event {
-        Event::Delta { part: PartKind::Text, text, .. } => Some(text.as_str()),
+        Event::Delta {
+            part: PartKind::Text,
+            text,
+            ..
+        } => Some(text.as_str()),
         _ => None,
     });
     pieces.collect()
@@ -95,7 +109,10 @@ pub fn steps(events: &[Event]) -> Vec<&RunStep> {
 }
 
 pub fn retries(events: &[Event]) -> usize {
-    events.iter().filter(|event| matches!(event, Event::Retry { .. })).count()
+    events
+        .iter()
+        .filter(|event| matches!(event, Event::Retry { .. }))
+        .count()
 }
 
 pub fn last_anchor(events: &[Event]) -> Option<Value> {
@@ -126,7 +143,9 @@ pub fn sse(name: &str, data: Value) -> String {
 /// An event of the run of these streams, with these members besides its ids.
 pub fn run(status: &str, members: Value) -> String {
     let mut data = json!({ "id": "run_1", "object": "thread.run", "thread_id": "thread_1", "status": status });
-    data.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    data.as_object_mut()
+        .unwrap()
+        .extend(members.as_object().unwrap().clone());
     sse(&format!("thread.run.{status}"), data)
 }
 
@@ -139,13 +158,18 @@ pub fn begun() -> String {
 /// A message's event, with these members besides its id.
 pub fn message(event: &str, members: Value) -> String {
     let mut data = json!({ "id": "msg_1", "object": "thread.message", "role": "assistant", "content": [] });
-    data.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    data.as_object_mut()
+        .unwrap()
+        .extend(members.as_object().unwrap().clone());
     sse(&format!("thread.message.{event}"), data)
 }
 
 /// A delta of these parts of the message.
 pub fn delta(parts: Value) -> String {
-    sse("thread.message.delta", json!({ "id": "msg_1", "object": "thread.message.delta", "delta": { "content": parts } }))
+    sse(
+        "thread.message.delta",
+        json!({ "id": "msg_1", "object": "thread.message.delta", "delta": { "content": parts } }),
+    )
 }
 
 /// A delta of text.
@@ -163,7 +187,10 @@ pub fn whole_turn(text: &str) -> String {
         begun(),
         message("created", json!({ "status": "in_progress" })),
         says(text),
-        message("completed", json!({ "content": [{ "type": "text", "text": { "value": text, "annotations": [] } }] })),
+        message(
+            "completed",
+            json!({ "content": [{ "type": "text", "text": { "value": text, "annotations": [] } }] }),
+        ),
         run("completed", json!({})),
         done().to_owned(),
     ]

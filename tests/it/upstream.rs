@@ -68,7 +68,10 @@ pub enum Cut {
     /// In two, before this byte.
     At(usize),
     /// Before this byte, and then after every so many.
-    From { first: usize, every: usize },
+    From {
+        first: usize,
+        every: usize,
+    },
 }
 
 impl Upstream {
@@ -153,7 +156,11 @@ impl Recorded {
 impl Reply {
     /// This status, without a body.
     pub fn status(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), pieces: Vec::new() }
+        Reply {
+            status,
+            headers: Vec::new(),
+            pieces: Vec::new(),
+        }
     }
 
     /// This status and a body of JSON.
@@ -165,7 +172,9 @@ impl Reply {
 
     /// A stream of events.
     pub fn events(body: impl AsRef<[u8]>) -> Reply {
-        Reply::status(200).header("content-type", "text/event-stream").bytes(body)
+        Reply::status(200)
+            .header("content-type", "text/event-stream")
+            .bytes(body)
     }
 
     /// The same with one more header.
@@ -182,7 +191,10 @@ impl Reply {
 
     /// The same with its chunks cut. HTTP's chunks stay apart on their way through the client, however TCP joins them.
     pub fn cut(mut self, cut: Cut) -> Reply {
-        let whole: Vec<u8> = std::mem::take(&mut self.pieces).into_iter().flat_map(Piece::into_bytes).collect();
+        let whole: Vec<u8> = std::mem::take(&mut self.pieces)
+            .into_iter()
+            .flat_map(Piece::into_bytes)
+            .collect();
         let chunks: Vec<&[u8]> = match cut {
             Cut::Whole => vec![&whole],
             Cut::At(at) => vec![&whole[..at], &whole[at..]],
@@ -274,7 +286,12 @@ async fn read_request(read: &mut BufReader<OwnedReadHalf>) -> Option<Recorded> {
     let length = headers.iter().find(|(name, _)| name == "content-length");
     let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
     read.read_exact(&mut body).await.ok()?;
-    Some(Recorded { method, target, headers, body })
+    Some(Recorded {
+        method,
+        target,
+        headers,
+        body,
+    })
 }
 
 /// Whether the connection may be used again.

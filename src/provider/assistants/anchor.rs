@@ -63,7 +63,10 @@ impl Opening {
             return Opening::NewThread;
         };
         if let (false, Some(run_id)) = (rounds.is_empty(), &anchor.run_id) {
-            return Opening::Outputs { thread_id: anchor.thread_id, run_id: run_id.clone() };
+            return Opening::Outputs {
+                thread_id: anchor.thread_id,
+                run_id: run_id.clone(),
+            };
         }
         match first_unsent(&anchor, messages) {
             Some(from) => Opening::NextRun { anchor, from },
@@ -77,7 +80,9 @@ impl Opening {
 fn first_unsent(anchor: &Anchor, messages: &[Message]) -> Option<usize> {
     let synced = messages.iter().rposition(|message| message.id == anchor.synced)?;
     let behind = synced + 1;
-    let answers = messages[behind..].iter().take_while(|message| message.role == Role::Assistant);
+    let answers = messages[behind..]
+        .iter()
+        .take_while(|message| message.role == Role::Assistant);
     // The answers that follow directly are those of the anchor's run, also where they were cut: the upstream keeps
     // what it made.
     let from = behind + if anchor.run_id.is_some() { answers.count() } else { 0 };
@@ -90,8 +95,16 @@ mod tests {
 
     /// `u1 a1`: messages of the user and the assistant, by their ids.
     fn messages(ids: &str) -> Vec<Message> {
-        let role = |id: &str| if id.starts_with('u') { Role::User } else { Role::Assistant };
-        ids.split_whitespace().map(|id| Message::text(id, role(id), "x")).collect()
+        let role = |id: &str| {
+            if id.starts_with('u') {
+                Role::User
+            } else {
+                Role::Assistant
+            }
+        };
+        ids.split_whitespace()
+            .map(|id| Message::text(id, role(id), "x"))
+            .collect()
     }
 
     fn anchor(synced: &str) -> Anchor {
@@ -113,13 +126,24 @@ mod tests {
     fn only_what_the_upstream_lacks_is_sent() {
         assert_eq!(from(anchor("u1"), "u1 a1 u2"), Some(2));
         assert_eq!(from(anchor("u1"), "u1 u2"), Some(1), "the answer was empty");
-        assert_eq!(from(anchor("u2"), "u1 a1 u2 a2 a3 u3"), Some(5), "a run with tools makes several messages");
-        assert_eq!(from(anchor("u1"), "u1 a1 u2 a2 u3"), Some(2), "another provider answered in between");
+        assert_eq!(
+            from(anchor("u2"), "u1 a1 u2 a2 a3 u3"),
+            Some(5),
+            "a run with tools makes several messages"
+        );
+        assert_eq!(
+            from(anchor("u1"), "u1 a1 u2 a2 u3"),
+            Some(2),
+            "another provider answered in between"
+        );
     }
 
     #[test]
     fn without_a_run_the_answer_is_somebody_elses() {
-        let anchor = Anchor { run_id: None, ..anchor("u1") };
+        let anchor = Anchor {
+            run_id: None,
+            ..anchor("u1")
+        };
         assert_eq!(from(anchor, "u1 a1 u2"), Some(1));
     }
 

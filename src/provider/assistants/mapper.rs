@@ -84,7 +84,9 @@ impl Mapper {
     /// How the round ended. A stream that stops without saying how has failed.
     pub fn take_end(&mut self) -> End {
         self.end.take().unwrap_or_else(|| {
-            let error = self.peer.error(Kind::Network, "failed: the stream ended before the run did");
+            let error = self
+                .peer
+                .error(Kind::Network, "failed: the stream ended before the run did");
             End::Failed(error.with_hint("ask again"))
         })
     }
@@ -153,7 +155,10 @@ impl Mapper {
         let end = match status {
             "completed" => self.completed(),
             "requires_action" => self.required(run.required_action.unwrap_or_default()),
-            "incomplete" => End::Incomplete(incomplete(run.incomplete_details.unwrap_or_default().reason, &self.messages)),
+            "incomplete" => End::Incomplete(incomplete(
+                run.incomplete_details.unwrap_or_default().reason,
+                &self.messages,
+            )),
             "expired" => End::Incomplete(StopReason::Expired),
             "cancelled" => End::Cancelled,
             "failed" => self.failed(run.last_error.unwrap_or_default()),
@@ -192,7 +197,10 @@ impl Mapper {
             return End::ToolCalls(calls);
         }
         let kind = action.kind.unwrap_or_else(|| "unknown".into());
-        let error = self.peer.error(Kind::Upstream, &format!("waits for `{kind}`, which cannot be given to it"));
+        let error = self.peer.error(
+            Kind::Upstream,
+            &format!("waits for `{kind}`, which cannot be given to it"),
+        );
         End::Failed(error.retryable(false))
     }
 
@@ -221,7 +229,10 @@ impl Mapper {
         let Some(thread_id) = &self.thread_id else {
             return;
         };
-        let is_same_thread = self.anchored.as_ref().is_some_and(|anchor| anchor.thread_id == *thread_id);
+        let is_same_thread = self
+            .anchored
+            .as_ref()
+            .is_some_and(|anchor| anchor.thread_id == *thread_id);
         if is_same_thread && self.run_id.is_none() {
             return;
         }

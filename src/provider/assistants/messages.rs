@@ -97,7 +97,11 @@ impl Messages {
         }
         let found = self.known.iter().position(|known| known.id == id);
         let place = found.unwrap_or_else(|| {
-            self.known.push(Known { id: id.to_owned(), is_users, ..Known::default() });
+            self.known.push(Known {
+                id: id.to_owned(),
+                is_users,
+                ..Known::default()
+            });
             self.known.len() - 1
         });
         if self.known[place].is_users {
@@ -106,7 +110,9 @@ impl Messages {
         if self.current.replace(place).is_some() {
             out.push(Event::MessageDone);
         }
-        out.push(Event::MessageStarted { upstream_id: (!id.is_empty()).then(|| id.to_owned()) });
+        out.push(Event::MessageStarted {
+            upstream_id: (!id.is_empty()).then(|| id.to_owned()),
+        });
         Some(place)
     }
 
@@ -121,7 +127,10 @@ impl Messages {
             let seen = if whole == Whole::Yes { shown.annotations } else { 0 };
             for annotation in annotations.into_iter().skip(seen) {
                 shown.annotations += 1;
-                out.push(Event::Annotation { index, annotation: annotation.into() });
+                out.push(Event::Annotation {
+                    index,
+                    annotation: annotation.into(),
+                });
             }
         }
         if let Some(piece) = shown.unseen(part.refusal.as_ref(), whole) {
@@ -147,7 +156,10 @@ impl Known {
     fn part(&mut self, index: u32) -> &mut Shown {
         let place = self.parts.iter().position(|part| part.index == index);
         let place = place.unwrap_or_else(|| {
-            self.parts.push(Shown { index, ..Shown::default() });
+            self.parts.push(Shown {
+                index,
+                ..Shown::default()
+            });
             self.parts.len() - 1
         });
         &mut self.parts[place]
@@ -168,14 +180,32 @@ impl Shown {
 }
 
 fn image(file: Option<wire::ImageFile>, url: Option<wire::ImageUrl>) -> Option<Image> {
-    let file = file.map(|file| Image { file_id: Some(file.file_id), detail: file.detail, ..Image::default() });
-    file.or_else(|| url.map(|url| Image { url: Some(url.url), detail: url.detail, ..Image::default() }))
+    let file = file.map(|file| Image {
+        file_id: Some(file.file_id),
+        detail: file.detail,
+        ..Image::default()
+    });
+    file.or_else(|| {
+        url.map(|url| Image {
+            url: Some(url.url),
+            detail: url.detail,
+            ..Image::default()
+        })
+    })
 }
 
 /// Joins neighbours: deltas that came together go on together.
 fn push_delta(out: &mut Vec<Event>, index: u32, part: PartKind, piece: &str) {
     match out.last_mut() {
-        Some(Event::Delta { index: i, part: p, text }) if *i == index && *p == part => text.push_str(piece),
-        _ => out.push(Event::Delta { index, part, text: piece.to_owned() }),
+        Some(Event::Delta {
+            index: i,
+            part: p,
+            text,
+        }) if *i == index && *p == part => text.push_str(piece),
+        _ => out.push(Event::Delta {
+            index,
+            part,
+            text: piece.to_owned(),
+        }),
     }
 }

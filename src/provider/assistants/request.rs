@@ -22,7 +22,9 @@ pub fn opening(request: &Request, opening: &Opening, assistant_id: &str) -> Resu
             let mut body = RunBody::new(request, assistant_id);
             // Unlike a run's own request, this one has no member for it in the description.
             body.reasoning_effort = None;
-            body.thread = Some(ThreadBody { messages: messages(all)? });
+            body.thread = Some(ThreadBody {
+                messages: messages(all)?,
+            });
             Ok(Call::post(["threads", "runs"]).json(bytes(&body)))
         }
         Opening::NextRun { anchor, from } => {
@@ -31,11 +33,18 @@ pub fn opening(request: &Request, opening: &Opening, assistant_id: &str) -> Resu
             Ok(Call::post(["threads", &anchor.thread_id, "runs"]).json(bytes(&body)))
         }
         Opening::Outputs { thread_id, run_id } => {
-            let outputs = request.rounds.last().map(|round| &round.outputs[..]).unwrap_or_default();
+            let outputs = request
+                .rounds
+                .last()
+                .map(|round| &round.outputs[..])
+                .unwrap_or_default();
             let body = OutputsBody {
                 tool_outputs: outputs
                     .iter()
-                    .map(|output| OutputBody { tool_call_id: &output.call_id, output: &output.output })
+                    .map(|output| OutputBody {
+                        tool_call_id: &output.call_id,
+                        output: &output.output,
+                    })
                     .collect(),
                 stream: true,
             };
@@ -167,7 +176,10 @@ fn tool_choice(choice: &str) -> Value {
 /// cannot take must not make the thread useless.
 fn messages(messages: &[Message]) -> Result<Vec<MessageBody<'_>>, Error> {
     let newest = messages.len().saturating_sub(1);
-    let bodies = messages.iter().enumerate().map(|(i, message)| body(message, i == newest));
+    let bodies = messages
+        .iter()
+        .enumerate()
+        .map(|(i, message)| body(message, i == newest));
     bodies.filter_map(Result::transpose).collect()
 }
 
@@ -176,7 +188,11 @@ fn body(message: &Message, is_newest: bool) -> Result<Option<MessageBody<'_>>, E
         let text = message.joined();
         let content = Value::String(text);
         let is_empty = content.as_str() == Some("");
-        return Ok((!is_empty).then_some(MessageBody { role: "assistant", content, attachments: Vec::new() }));
+        return Ok((!is_empty).then_some(MessageBody {
+            role: "assistant",
+            content,
+            attachments: Vec::new(),
+        }));
     }
     let mut parts = Vec::new();
     let mut attachments = Vec::new();
@@ -207,7 +223,11 @@ fn body(message: &Message, is_newest: bool) -> Result<Option<MessageBody<'_>>, E
         [only] if only["type"] == "text" => only["text"].take(),
         _ => Value::Array(parts),
     };
-    Ok(Some(MessageBody { role: "user", content, attachments }))
+    Ok(Some(MessageBody {
+        role: "user",
+        content,
+        attachments,
+    }))
 }
 
 fn image_body(image: &Image) -> Option<Value> {
@@ -224,8 +244,11 @@ fn image_body(image: &Image) -> Option<Value> {
 }
 
 fn embedded_image() -> Error {
-    Error::new(Kind::InvalidParams, "expected an image by `url` or `fileId`: the Assistants API takes no `data`")
-        .with_hint("upload the picture to the upstream and send its `fileId`")
+    Error::new(
+        Kind::InvalidParams,
+        "expected an image by `url` or `fileId`: the Assistants API takes no `data`",
+    )
+    .with_hint("upload the picture to the upstream and send its `fileId`")
 }
 
 fn file_names(content: &[Part]) -> String {
@@ -237,5 +260,7 @@ fn file_names(content: &[Part]) -> String {
 }
 
 fn bytes(body: &impl Serialize) -> Bytes {
-    serde_json::to_vec(body).expect("strings, numbers and maps with string keys are always JSON").into()
+    serde_json::to_vec(body)
+        .expect("strings, numbers and maps with string keys are always JSON")
+        .into()
 }

@@ -42,7 +42,10 @@ impl Steps {
         if let Some(kind) = wire.kind.or(details.kind) {
             known.step.kind = kind_of_step(&kind);
         }
-        let status = wire.status.as_deref().unwrap_or(if status == "created" { "in_progress" } else { status });
+        let status = wire
+            .status
+            .as_deref()
+            .unwrap_or(if status == "created" { "in_progress" } else { status });
         known.step.status = camel_case(status);
         for (place, call) in details.tool_calls.unwrap_or_default().iter().enumerate() {
             known.accept_call(call, Some(place), out);
@@ -59,7 +62,11 @@ impl Steps {
     /// `thread.run.step.delta`, which may be of a step that was begun in another stream.
     pub fn accept_delta(&mut self, wire: wire::Step, out: &mut Vec<Event>) {
         let known = self.step(wire.id.as_deref().unwrap_or_default());
-        let details = wire.delta.and_then(|delta| delta.step_details).or(wire.step_details).unwrap_or_default();
+        let details = wire
+            .delta
+            .and_then(|delta| delta.step_details)
+            .or(wire.step_details)
+            .unwrap_or_default();
         if let Some(kind) = details.kind {
             known.step.kind = kind_of_step(&kind);
         }
@@ -165,7 +172,14 @@ impl Known {
             self.tell_arguments(place, out);
         }
         let call = &self.step.calls[place];
-        is_new || StepCall { arguments: None, ..before } != StepCall { arguments: None, ..call.clone() }
+        is_new
+            || StepCall {
+                arguments: None,
+                ..before
+            } != StepCall {
+                arguments: None,
+                ..call.clone()
+            }
     }
 
     /// The place of a call, made if there is none.
@@ -183,7 +197,9 @@ impl Known {
             }
             (None, Some(index)) => self.last_with(Some(index)),
             // A whole list without ids and indexes is told apart by places, a piece belongs to the newest call.
-            (None, None) => whole.or(self.step.calls.len().checked_sub(1)).filter(|&place| place < self.places.len()),
+            (None, None) => whole
+                .or(self.step.calls.len().checked_sub(1))
+                .filter(|&place| place < self.places.len()),
         };
         let is_new = found.is_none();
         let place = found.unwrap_or_else(|| {
@@ -198,7 +214,9 @@ impl Known {
     }
 
     fn last_with(&self, index: Option<u64>) -> Option<usize> {
-        self.places.iter().rposition(|place| place.index.is_some() && place.index == index)
+        self.places
+            .iter()
+            .rposition(|place| place.index.is_some() && place.index == index)
     }
 
     fn accept_outputs(&mut self, place: usize, outputs: &Value, whole: bool) {
@@ -228,7 +246,10 @@ impl Known {
         let call = &self.step.calls[place];
         let told = &mut self.places[place].told;
         let arguments = call.arguments.as_deref().unwrap_or_default();
-        let Some(piece) = arguments.get(*told..).filter(|piece| !piece.is_empty() && !call.call_id.is_empty()) else {
+        let Some(piece) = arguments
+            .get(*told..)
+            .filter(|piece| !piece.is_empty() && !call.call_id.is_empty())
+        else {
             return;
         };
         *told = arguments.len();
@@ -284,7 +305,9 @@ fn camel_keys(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(camel_keys).collect(),
         Value::Object(members) => {
             let members = members.iter().filter(|(name, _)| *name != "index");
-            let renamed: Map<String, Value> = members.map(|(name, value)| (camel_case(name), camel_keys(value))).collect();
+            let renamed: Map<String, Value> = members
+                .map(|(name, value)| (camel_case(name), camel_keys(value)))
+                .collect();
             Value::Object(renamed)
         }
         other => other.clone(),
@@ -313,8 +336,14 @@ mod tests {
     #[test]
     fn pieces_belong_to_the_call_of_their_index_whatever_the_gaps() {
         let mut steps = Steps::default();
-        delta(&mut steps, json!([{ "index": 3, "id": "a", "type": "function", "function": { "name": "f" } }]));
-        delta(&mut steps, json!([{ "index": 0, "id": "b", "type": "function", "function": { "name": "g" } }]));
+        delta(
+            &mut steps,
+            json!([{ "index": 3, "id": "a", "type": "function", "function": { "name": "f" } }]),
+        );
+        delta(
+            &mut steps,
+            json!([{ "index": 0, "id": "b", "type": "function", "function": { "name": "g" } }]),
+        );
         let events = delta(
             &mut steps,
             json!([
@@ -329,31 +358,56 @@ mod tests {
     #[test]
     fn one_index_for_several_calls_and_several_for_one_are_sorted_out_by_id() {
         let mut steps = Steps::default();
-        delta(&mut steps, json!([{ "index": 0, "id": "a", "type": "function", "function": { "arguments": "1" } }]));
-        let events = delta(&mut steps, json!([{ "index": 0, "id": "b", "type": "function", "function": { "arguments": "2" } }]));
+        delta(
+            &mut steps,
+            json!([{ "index": 0, "id": "a", "type": "function", "function": { "arguments": "1" } }]),
+        );
+        let events = delta(
+            &mut steps,
+            json!([{ "index": 0, "id": "b", "type": "function", "function": { "arguments": "2" } }]),
+        );
         assert_eq!(pieces(&events), [("b", "2")]);
-        let events = delta(&mut steps, json!([{ "index": 0, "type": "function", "function": { "arguments": "3" } }]));
+        let events = delta(
+            &mut steps,
+            json!([{ "index": 0, "type": "function", "function": { "arguments": "3" } }]),
+        );
         assert_eq!(pieces(&events), [("b", "3")]);
-        let events = delta(&mut steps, json!([{ "index": 9, "id": "a", "type": "function", "function": { "arguments": "4" } }]));
+        let events = delta(
+            &mut steps,
+            json!([{ "index": 9, "id": "a", "type": "function", "function": { "arguments": "4" } }]),
+        );
         assert_eq!(pieces(&events), [("a", "4")]);
     }
 
     #[test]
     fn arguments_wait_until_it_is_known_whose_they_are() {
         let mut steps = Steps::default();
-        assert_eq!(pieces(&delta(&mut steps, json!([{ "index": 0, "type": "function", "function": { "arguments": "1" } }]))), []);
-        let events = delta(&mut steps, json!([{ "index": 0, "id": "a", "type": "function", "function": { "arguments": "2" } }]));
+        assert_eq!(
+            pieces(&delta(
+                &mut steps,
+                json!([{ "index": 0, "type": "function", "function": { "arguments": "1" } }])
+            )),
+            []
+        );
+        let events = delta(
+            &mut steps,
+            json!([{ "index": 0, "id": "a", "type": "function", "function": { "arguments": "2" } }]),
+        );
         assert_eq!(pieces(&events), [("a", "12")]);
     }
 
     #[test]
     fn code_and_what_it_printed_grow() {
         let mut steps = Steps::default();
-        let code = |body: Value| json!([{ "index": 0, "id": "c", "type": "code_interpreter", "code_interpreter": body }]);
+        let code =
+            |body: Value| json!([{ "index": 0, "id": "c", "type": "code_interpreter", "code_interpreter": body }]);
         delta(&mut steps, code(json!({ "input": "print(1", "outputs": [] })));
         let events = delta(&mut steps, code(json!({ "input": ")" })));
         assert_eq!(pieces(&events), [("c", ")")]);
-        delta(&mut steps, code(json!({ "outputs": [{ "index": 0, "type": "logs", "logs": "1" }] })));
+        delta(
+            &mut steps,
+            code(json!({ "outputs": [{ "index": 0, "type": "logs", "logs": "1" }] })),
+        );
         let events = delta(
             &mut steps,
             code(json!({ "outputs": [
@@ -368,7 +422,10 @@ mod tests {
         assert_eq!(step.calls[0].arguments.as_deref(), Some("print(1)"));
         assert_eq!(
             step.calls[0].outputs,
-            [json!({ "type": "logs", "logs": "1\n" }), json!({ "type": "image", "fileId": "file_1" })]
+            [
+                json!({ "type": "logs", "logs": "1\n" }),
+                json!({ "type": "image", "fileId": "file_1" })
+            ]
         );
     }
 

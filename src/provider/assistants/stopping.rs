@@ -23,7 +23,10 @@ pub struct Cancel {
 
 impl Cancel {
     pub fn new(token: CancellationToken) -> Self {
-        Cancel { token, fired: OnceLock::new() }
+        Cancel {
+            token,
+            fired: OnceLock::new(),
+        }
     }
 
     pub fn has_fired(&self) -> bool {
@@ -81,13 +84,20 @@ impl Upstream {
     }
 
     async fn is_under_way(&self, thread_id: &str, run_id: &str) -> bool {
-        let run: Run = match self.endpoint.send(&Call::get(["threads", thread_id, "runs", run_id])).await {
+        let run: Run = match self
+            .endpoint
+            .send(&Call::get(["threads", thread_id, "runs", run_id]))
+            .await
+        {
             Ok(answer) => answer.json().await.unwrap_or_default(),
             // A run that is gone is in nobody's way; of any other failure nothing can be learnt.
             Err(failure) => return failure.status != Some(404),
         };
         let status = run.status.as_deref();
-        !matches!(status, Some("completed" | "incomplete" | "failed" | "cancelled" | "expired"))
+        !matches!(
+            status,
+            Some("completed" | "incomplete" | "failed" | "cancelled" | "expired")
+        )
     }
 }
 

@@ -83,7 +83,11 @@ enum Pause {
     None,
     For(Duration),
     /// Until this run, which is our own, has been stopped; where that does not work, this is the end.
-    Unlock { thread_id: String, run_id: String, error: Error },
+    Unlock {
+        thread_id: String,
+        run_id: String,
+        error: Error,
+    },
 }
 
 impl Turn {
@@ -104,7 +108,10 @@ impl Turn {
         if let Err(end) = self.wait(cancel).await {
             return Opened::End(end);
         }
-        let call = self.upstream.assistant_id().and_then(|id| request::opening(&self.request, &self.opening, id));
+        let call = self
+            .upstream
+            .assistant_id()
+            .and_then(|id| request::opening(&self.request, &self.opening, id));
         let call = match call {
             Ok(call) => call,
             Err(error) => return Opened::End(End::Failed(error)),
@@ -122,7 +129,11 @@ impl Turn {
         let over = match std::mem::replace(&mut self.pause, Pause::None) {
             Pause::None => Some(Ok(())),
             Pause::For(delay) => cancel.before(sleep(delay)).await.map(Ok),
-            Pause::Unlock { thread_id, run_id, error } => {
+            Pause::Unlock {
+                thread_id,
+                run_id,
+                error,
+            } => {
                 let stopped = cancel.before(upstream.stop_and_wait(&thread_id, &run_id)).await;
                 stopped.map(|stopped| if stopped { Ok(()) } else { Err(End::Failed(error)) })
             }
@@ -154,7 +165,11 @@ impl Turn {
                     return Opened::End(End::Failed(error));
                 }
                 let announced = retry_at_once(&error);
-                self.pause = Pause::Unlock { thread_id: anchor.thread_id.clone(), run_id, error };
+                self.pause = Pause::Unlock {
+                    thread_id: anchor.thread_id.clone(),
+                    run_id,
+                    error,
+                };
                 return Opened::Retry(announced);
             }
         }
@@ -183,7 +198,11 @@ impl Turn {
 }
 
 fn retry_at_once(error: &Error) -> Event {
-    Event::Retry { attempt: 1, delay: Duration::ZERO, error: error.clone() }
+    Event::Retry {
+        attempt: 1,
+        delay: Duration::ZERO,
+        error: error.clone(),
+    }
 }
 
 /// The refusal of a locked thread, naming the run that is in the way.
@@ -239,6 +258,10 @@ impl Reading {
         // A connection that breaks now has lost nothing.
         let tail = async { while let Ok(true) = self.more().await {} };
         let _ = timeout(TAIL_LIMIT, tail).await;
-        if cancel.has_fired() { End::Cancelled } else { self.mapper.take_end() }
+        if cancel.has_fired() {
+            End::Cancelled
+        } else {
+            self.mapper.take_end()
+        }
     }
 }

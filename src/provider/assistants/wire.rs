@@ -333,8 +333,14 @@ impl From<&Usage> for protocol::Usage {
             input_tokens,
             output_tokens,
             total_tokens: usage.total_tokens.unwrap_or(input_tokens + output_tokens),
-            cached_tokens: usage.prompt_token_details.as_ref().and_then(|details| details.cached_tokens),
-            reasoning_tokens: usage.completion_tokens_details.as_ref().and_then(|details| details.reasoning_tokens),
+            cached_tokens: usage
+                .prompt_token_details
+                .as_ref()
+                .and_then(|details| details.cached_tokens),
+            reasoning_tokens: usage
+                .completion_tokens_details
+                .as_ref()
+                .and_then(|details| details.reasoning_tokens),
         }
     }
 }
@@ -342,7 +348,11 @@ impl From<&Usage> for protocol::Usage {
 impl From<Annotation> for protocol::Annotation {
     fn from(annotation: Annotation) -> Self {
         let kind = annotation.kind.unwrap_or_default();
-        let cited = annotation.file_citation.or(annotation.file_path).or(annotation.url_citation).unwrap_or_default();
+        let cited = annotation
+            .file_citation
+            .or(annotation.file_path)
+            .or(annotation.url_citation)
+            .unwrap_or_default();
         protocol::Annotation {
             kind: camel_case(&kind),
             text: annotation.text,

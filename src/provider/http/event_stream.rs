@@ -59,10 +59,16 @@ impl EventStream {
     }
 
     /// The next whole event of the bytes so far. Ask until there is none before the next [`EventStream::fill`].
-    #[allow(clippy::should_implement_trait, reason = "an event borrows the stream, which no iterator's item may")]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an event borrows the stream, which no iterator's item may"
+    )]
     pub fn next(&mut self) -> Result<Option<SseEvent<'_>>, Error> {
         if self.parser.pending() > EVENT_MAX {
-            return Err(self.peer.error(Kind::Upstream, "sent an event of more than 64 MiB").retryable(false));
+            return Err(self
+                .peer
+                .error(Kind::Upstream, "sent an event of more than 64 MiB")
+                .retryable(false));
         }
         Ok(self.parser.next())
     }
@@ -92,6 +98,11 @@ impl EventStream {
         }
         self.peer
             .told(Some(self.response.status().as_u16()), &body)
-            .unwrap_or_else(|| self.peer.error(Kind::Upstream, "answered with JSON where a stream of events was asked for"))
+            .unwrap_or_else(|| {
+                self.peer.error(
+                    Kind::Upstream,
+                    "answered with JSON where a stream of events was asked for",
+                )
+            })
     }
 }

@@ -29,7 +29,11 @@ pub struct Failure {
 /// A failure that no repetition mends.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Failure { error, status: None, repeatable: false }
+        Failure {
+            error,
+            status: None,
+            repeatable: false,
+        }
     }
 }
 
@@ -43,7 +47,10 @@ pub struct Peer {
 impl Peer {
     /// The provider of this name, to which this secret was sent.
     pub fn new(provider: &str, secret: Option<Secret>) -> Self {
-        Peer { provider: provider.to_owned(), secret }
+        Peer {
+            provider: provider.to_owned(),
+            secret,
+        }
     }
 
     /// The provider's name.
@@ -66,7 +73,10 @@ impl Peer {
     pub fn broken(&self, error: reqwest::Error) -> Error {
         let cause = Cause::of(&error);
         log(&self.provider, error);
-        self.error(Kind::Network, &format!("broke the connection before its answer was whole: {}", cause.what))
+        self.error(
+            Kind::Network,
+            &format!("broke the connection before its answer was whole: {}", cause.what),
+        )
     }
 
     /// No answer came at all. Where no connection was made the request may be repeated; where one broke the upstream
@@ -77,7 +87,10 @@ impl Peer {
         let place = error.url().and_then(|url| url.host_str()).unwrap_or("?").to_owned();
         log(&self.provider, error);
         let message = if connecting {
-            format!("failed to reach provider `{}` at {place}: {}", self.provider, cause.what)
+            format!(
+                "failed to reach provider `{}` at {place}: {}",
+                self.provider, cause.what
+            )
         } else {
             format!(
                 "the connection to provider `{}` broke after the request was sent, and it may have been acted upon: {}",
@@ -86,7 +99,11 @@ impl Peer {
         };
         let mut error = Error::new(Kind::Network, message).with_provider(&self.provider);
         error.data.hint = cause.hint.map(Into::into);
-        Failure { error, status: None, repeatable: connecting }
+        Failure {
+            error,
+            status: None,
+            repeatable: connecting,
+        }
     }
 
     /// The upstream answered with a status that is no success.
@@ -95,18 +112,28 @@ impl Peer {
         let mut error = match self.told(Some(code), body) {
             Some(error) => error,
             None if status.is_redirection() => self.redirected(code, headers),
-            None => self.describe(Account { status: Some(code), message: text_of(body), ..Account::default() }),
+            None => self.describe(Account {
+                status: Some(code),
+                message: text_of(body),
+                ..Account::default()
+            }),
         };
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(upstream) = &mut error.data.upstream {
-            upstream.request_id = header("x-request-id").or_else(|| header("apim-request-id")).map(|id| self.cut(id));
+            upstream.request_id = header("x-request-id")
+                .or_else(|| header("apim-request-id"))
+                .map(|id| self.cut(id));
         }
         let passing = matches!(code, 408 | 409 | 429 | 500..);
         if let Some(delay) = retry_after(headers).filter(|_| passing) {
             error = error.with_retry_after(delay);
         }
         let repeatable = passing && error.kind() != Kind::QuotaExceeded;
-        Failure { error, status: Some(code), repeatable }
+        Failure {
+            error,
+            status: Some(code),
+            repeatable,
+        }
     }
 
     /// The error that a JSON text tells of: `{"error": {…}}`, `{"error": "…"}` or `{"message": …}`; none if it does not.
@@ -128,12 +155,21 @@ impl Peer {
         if message.is_none() && text("code").is_none() {
             return None;
         }
-        Some(self.describe(Account { status, code: text("code"), class: text("type"), message }))
+        Some(self.describe(Account {
+            status,
+            code: text("code"),
+            class: text("type"),
+            message,
+        }))
     }
 
     /// The error of a run that failed after it began, by the upstream's code and words.
     pub fn failed(&self, code: Option<String>, message: Option<String>) -> Error {
-        self.describe(Account { code, message, ..Account::default() })
+        self.describe(Account {
+            code,
+            message,
+            ..Account::default()
+        })
     }
 
     fn describe(&self, account: Account) -> Error {
@@ -170,10 +206,16 @@ impl Peer {
         let to = headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let to = to.and_then(|to| reqwest::Url::parse(to).ok());
         let to = to.as_ref().and_then(|url| url.host_str()).unwrap_or("another place");
-        self.error(Kind::Upstream, &format!("sends us on to {to}, where its credentials must not go"))
-            .retryable(false)
-            .with_hint("put the place where the API really is into `base_url`")
-            .with_upstream(Upstream { status: Some(status), ..Upstream::default() })
+        self.error(
+            Kind::Upstream,
+            &format!("sends us on to {to}, where its credentials must not go"),
+        )
+        .retryable(false)
+        .with_hint("put the place where the API really is into `base_url`")
+        .with_upstream(Upstream {
+            status: Some(status),
+            ..Upstream::default()
+        })
     }
 
     /// Scrubbed of the secret, and short enough to be passed on.
@@ -226,7 +268,9 @@ impl Account {
     }
 
     fn speaks_of_quota(&self) -> bool {
-        self.message.as_deref().is_some_and(|message| message.contains("exceeded your current quota"))
+        self.message
+            .as_deref()
+            .is_some_and(|message| message.contains("exceeded your current quota"))
     }
 
     /// Whether the same may succeed later.
@@ -248,7 +292,9 @@ impl Account {
 
     fn hint(&self, kind: Kind) -> Option<&'static str> {
         match kind {
-            Kind::AuthRequired => Some("see that the key is valid for this `base_url`: `api_key_env` or `api_key_command`"),
+            Kind::AuthRequired => {
+                Some("see that the key is valid for this `base_url`: `api_key_env` or `api_key_command`")
+            }
             Kind::NotFound => Some("check `base_url`, `api_version`, and the ids and model names of the settings"),
             Kind::QuotaExceeded => Some("the upstream's billing page says what is left"),
             Kind::ContextOverflow => Some("start a new thread, or use a model with a larger context"),
@@ -298,7 +344,10 @@ impl Cause {
             };
             let refused = error.kind() == std::io::ErrorKind::ConnectionRefused;
             let hint = refused.then_some("is the server running, and `base_url` right?");
-            return Some(Cause { what: what.into(), hint });
+            return Some(Cause {
+                what: what.into(),
+                hint,
+            });
         }
         if let Some(tls) = link.downcast_ref::<rustls::Error>() {
             return Some(Cause::of_tls(tls));
@@ -307,7 +356,10 @@ impl Cause {
         let words = link.to_string();
         if words.starts_with("dns error") {
             let hint = Some("check `base_url`, the network and the proxy settings");
-            return Some(Cause { what: "its name cannot be resolved (DNS)".into(), hint });
+            return Some(Cause {
+                what: "its name cannot be resolved (DNS)".into(),
+                hint,
+            });
         }
         words.contains("unsuccessful tunnel").then(|| Cause {
             what: "the proxy refused to make the connection".into(),
@@ -316,9 +368,13 @@ impl Cause {
     }
 
     fn of_tls(error: &rustls::Error) -> Cause {
-        let hint = matches!(error, rustls::Error::InvalidCertificate(_))
-            .then_some("if a proxy opens the connection, its certificate must be among the platform's: see SSL_CERT_FILE");
-        Cause { what: format!("TLS: {error}"), hint }
+        let hint = matches!(error, rustls::Error::InvalidCertificate(_)).then_some(
+            "if a proxy opens the connection, its certificate must be among the platform's: see SSL_CERT_FILE",
+        );
+        Cause {
+            what: format!("TLS: {error}"),
+            hint,
+        }
     }
 }
 
@@ -338,7 +394,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// A body that is not JSON, if it is meant for people: the first line, and nothing of a web page.
 fn text_of(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
-    let line = text.trim().lines().next().filter(|line| !line.starts_with(['<', '{']))?;
+    let line = text
+        .trim()
+        .lines()
+        .next()
+        .filter(|line| !line.starts_with(['<', '{']))?;
     Some(line.to_owned())
 }
 
@@ -354,7 +414,10 @@ mod tests {
     fn refused(status: u16, headers: &[(&str, &str)], body: &str) -> Failure {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(reqwest::header::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+            map.insert(
+                reqwest::header::HeaderName::try_from(*name).unwrap(),
+                value.parse().unwrap(),
+            );
         }
         let peer = Peer::new("p", Some(Secret::new("sk-secret")));
         peer.refused(StatusCode::from_u16(status).unwrap(), &map, body.as_bytes())
@@ -377,7 +440,13 @@ mod tests {
             (429, "", Kind::RateLimited, true, true),
             (429, quota, Kind::QuotaExceeded, false, false),
             (500, "<html>", Kind::Upstream, true, true),
-            (503, r#"{"error":{"message":"Loading model","code":503}}"#, Kind::Overloaded, true, true),
+            (
+                503,
+                r#"{"error":{"message":"Loading model","code":503}}"#,
+                Kind::Overloaded,
+                true,
+                true,
+            ),
         ];
         for (status, body, kind, retryable, repeatable) in rows {
             let failure = refused(status, &[], body);
@@ -390,14 +459,21 @@ mod tests {
 
     #[test]
     fn the_secret_is_blanked_and_long_messages_are_cut() {
-        let body = format!(r#"{{"error":{{"message":"key sk-secret is bad {}"}}}}"#, "é".repeat(2000));
+        let body = format!(
+            r#"{{"error":{{"message":"key sk-secret is bad {}"}}}}"#,
+            "é".repeat(2000)
+        );
         let error = refused(401, &[("x-request-id", "req_1")], &body).error;
         let text = serde_json::to_string(&error).unwrap();
         assert!(!text.contains("sk-secret"), "{text}");
         let upstream = error.data.upstream.unwrap();
         assert!(upstream.message.unwrap().len() <= UPSTREAM_MESSAGE_MAX);
         assert_eq!(upstream.request_id.as_deref(), Some("req_1"));
-        assert!(error.message.starts_with("provider `p` does not accept the credentials: key *** is bad"));
+        assert!(
+            error
+                .message
+                .starts_with("provider `p` does not accept the credentials: key *** is bad")
+        );
     }
 
     #[test]
@@ -416,7 +492,10 @@ mod tests {
         let message = |body: &str| told(body).and_then(|error| error.data.upstream?.message);
         assert_eq!(message(r#"{"error":{"message":"a"}}"#).as_deref(), Some("a"));
         assert_eq!(message(r#"{"error":"b"}"#).as_deref(), Some("b"));
-        assert_eq!(message(r#"{"code":null,"message":"c","param":null,"type":"server_error"}"#).as_deref(), Some("c"));
+        assert_eq!(
+            message(r#"{"code":null,"message":"c","param":null,"type":"server_error"}"#).as_deref(),
+            Some("c")
+        );
         assert_eq!(message(r#"{"detail":"d"}"#).as_deref(), Some("d"));
         assert_eq!(told(r#"{"id":"run_1","error":null}"#), None);
         assert_eq!(told("oops"), None);

@@ -14,8 +14,11 @@ fn hello() -> Reply {
 }
 
 fn refused(status: u16, message: &str) -> Reply {
-    Reply::json(status, json!({ "error": { "message": message, "type": "x", "param": null, "code": null } }))
-        .header("retry-after-ms", "1")
+    Reply::json(
+        status,
+        json!({ "error": { "message": message, "type": "x", "param": null, "code": null } }),
+    )
+    .header("retry-after-ms", "1")
 }
 
 /// The only request of a turn that is answered well.
@@ -29,7 +32,10 @@ async fn sent(request: Request) -> Recorded {
 #[tokio::test]
 async fn the_first_turn_is_one_request() {
     let sent = sent(request("u1:one a1:two u2:three")).await;
-    assert_eq!((sent.method.as_str(), sent.target.as_str()), ("POST", "/v1/threads/runs"));
+    assert_eq!(
+        (sent.method.as_str(), sent.target.as_str()),
+        ("POST", "/v1/threads/runs")
+    );
     assert_eq!(sent.header("authorization"), Some(&*format!("Bearer {KEY}")));
     assert_eq!(sent.header("openai-beta"), Some("assistants=v2"));
     assert_eq!(sent.header("content-type"), Some("application/json"));
@@ -50,7 +56,10 @@ async fn a_later_turn_brings_only_what_is_new() {
     request.anchor = Some(anchor("u1"));
     let sent = sent(request).await;
     assert_eq!(sent.target, "/v1/threads/thread_1/runs");
-    assert_eq!(sent.json()["additional_messages"], json!([{ "role": "user", "content": "three" }]));
+    assert_eq!(
+        sent.json()["additional_messages"],
+        json!([{ "role": "user", "content": "three" }])
+    );
 }
 
 #[tokio::test]
@@ -68,7 +77,8 @@ async fn what_was_asked_for_is_sent() {
     request.anchor = Some(anchor("u1"));
     request.model = Some("gpt-4o".into());
     request.instructions = Some("Be brief.".into());
-    let tool = json!({ "name": "weather", "description": "The weather", "parameters": { "type": "object" }, "strict": false });
+    let tool =
+        json!({ "name": "weather", "description": "The weather", "parameters": { "type": "object" }, "strict": false });
     request.tools = vec![serde_json::from_value::<Tool>(tool.clone()).unwrap()];
     request.options = Options {
         temperature: Some(0.5),
@@ -94,20 +104,43 @@ async fn what_was_asked_for_is_sent() {
         })
     );
     request.anchor = None;
-    assert_eq!(sent(request).await.json().get("reasoning_effort"), None, "a new thread's run has no member for it");
+    assert_eq!(
+        sent(request).await.json().get("reasoning_effort"),
+        None,
+        "a new thread's run has no member for it"
+    );
 }
 
 #[tokio::test]
 async fn parts_of_a_message_keep_their_order() {
     let mut request = request("u1:x");
     let message = &mut Arc::get_mut(&mut request.conversation).unwrap().messages[0];
-    let image = |image: Image| Part::Image(Image { detail: Some("low".into()), ..image });
+    let image = |image: Image| {
+        Part::Image(Image {
+            detail: Some("low".into()),
+            ..image
+        })
+    };
     message.content = vec![
         Part::text("Look"),
-        image(Image { url: Some("https://x.test/a.png".into()), ..Image::default() }),
-        image(Image { file_id: Some("file_1".into()), ..Image::default() }),
-        Part::Resource { uri: "file:///a.rs".into(), text: "fn main() {}".into(), mime_type: None, selection: None },
-        Part::File { file_id: "file_2".into(), name: None },
+        image(Image {
+            url: Some("https://x.test/a.png".into()),
+            ..Image::default()
+        }),
+        image(Image {
+            file_id: Some("file_1".into()),
+            ..Image::default()
+        }),
+        Part::Resource {
+            uri: "file:///a.rs".into(),
+            text: "fn main() {}".into(),
+            mime_type: None,
+            selection: None,
+        },
+        Part::File {
+            file_id: "file_2".into(),
+            name: None,
+        },
     ];
     let body = sent(request).await.json();
     assert_eq!(
@@ -128,7 +161,10 @@ async fn a_picture_by_its_bytes_is_refused_before_anything_is_sent() {
     let upstream = Upstream::start([]).await;
     let mut request = request("u1:x");
     let message = &mut Arc::get_mut(&mut request.conversation).unwrap().messages[0];
-    message.content = vec![Part::Image(Image { data: Some("AAAA".into()), ..Image::default() })];
+    message.content = vec![Part::Image(Image {
+        data: Some("AAAA".into()),
+        ..Image::default()
+    })];
     let (_, end) = play(&provider(&upstream), request).await;
     assert_eq!(error(end).kind(), Kind::InvalidParams);
     assert!(upstream.requests().is_empty());
@@ -151,7 +187,10 @@ async fn azure_and_foundry_have_their_own_credentials_and_versions() {
         panic!("one request each");
     };
     assert_eq!(azure.target, "/openai/threads/runs?api-version=2024-08-01-preview");
-    assert_eq!((azure.header("api-key"), azure.header("authorization")), (Some(KEY), None));
+    assert_eq!(
+        (azure.header("api-key"), azure.header("authorization")),
+        (Some(KEY), None)
+    );
     assert_eq!(foundry.target, "/api/projects/p/threads/runs?api-version=v1");
     assert_eq!(foundry.header("authorization"), Some(&*format!("Bearer {KEY}")));
 }
@@ -176,7 +215,12 @@ async fn tries_are_counted_and_what_cannot_pass_is_not_tried_again() {
     let (events, end) = play(&provider(&upstream), request("u1:hello")).await;
     assert_eq!((retries(&events), error(end).kind()), (2, Kind::Upstream));
 
-    for (status, kind) in [(400, Kind::Upstream), (401, Kind::AuthRequired), (403, Kind::AuthRequired), (404, Kind::NotFound)] {
+    for (status, kind) in [
+        (400, Kind::Upstream),
+        (401, Kind::AuthRequired),
+        (403, Kind::AuthRequired),
+        (404, Kind::NotFound),
+    ] {
         let upstream = Upstream::start([refused(status, &format!("bad, {KEY}"))]).await;
         let (events, end) = play(&provider(&upstream), request("u1:hello")).await;
         let error = error(end);
@@ -191,7 +235,10 @@ async fn a_request_that_may_have_begun_a_run_is_not_sent_twice() {
         let upstream = Upstream::start([reply]).await;
         let (events, end) = play(&provider(&upstream), request("u1:hello")).await;
         let error = error(end);
-        assert_eq!((retries(&events), error.kind(), error.data.retryable), (0, Kind::Network, true));
+        assert_eq!(
+            (retries(&events), error.kind(), error.data.retryable),
+            (0, Kind::Network, true)
+        );
         assert!(error.message.contains("broke after the request was sent"), "{error}");
     }
 }
@@ -207,7 +254,10 @@ async fn a_server_that_is_not_there_is_tried_again_and_named() {
     let (events, end) = play(&provider_with(&settings), request("u1:hello")).await;
     let error = error(end);
     assert_eq!((retries(&events), error.kind()), (1, Kind::Network));
-    assert_eq!(error.message, "failed to reach provider `test` at 127.0.0.1: connection refused");
+    assert_eq!(
+        error.message,
+        "failed to reach provider `test` at 127.0.0.1: connection refused"
+    );
 }
 
 #[tokio::test]
@@ -217,7 +267,10 @@ async fn a_name_that_does_not_exist_is_named() {
     settings.max_retries = Some(0);
     let (_, end) = play(&provider_with(&settings), request("u1:hello")).await;
     let error = error(end);
-    assert_eq!(error.message, "failed to reach provider `test` at assistd.invalid: its name cannot be resolved (DNS)");
+    assert_eq!(
+        error.message,
+        "failed to reach provider `test` at assistd.invalid: its name cannot be resolved (DNS)"
+    );
 }
 
 #[tokio::test]
@@ -229,7 +282,12 @@ async fn a_server_without_tls_is_told_apart() {
     let (_, end) = play(&provider_with(&settings), request("u1:hello")).await;
     let error = error(end);
     assert_eq!(error.kind(), Kind::Network);
-    assert!(error.message.starts_with("failed to reach provider `test` at 127.0.0.1: TLS: "), "{error}");
+    assert!(
+        error
+            .message
+            .starts_with("failed to reach provider `test` at 127.0.0.1: TLS: "),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -267,7 +325,10 @@ async fn an_error_in_a_good_answer_is_an_error() {
     let not_streamed = Reply::status(200).bytes("\n{\"id\":\"run_1\",\"object\":\"thread.run\"}");
     let rows = [
         (split, "provider `test` failed: Loading model"),
-        (not_streamed, "provider `test` answered with JSON where a stream of events was asked for"),
+        (
+            not_streamed,
+            "provider `test` answered with JSON where a stream of events was asked for",
+        ),
     ];
     for (reply, message) in rows {
         let upstream = Upstream::start([reply]).await;
@@ -316,24 +377,45 @@ async fn a_key_that_expired_is_asked_for_again() {
         let (events, end) = play(&provider, request("u1:hello")).await;
         assert_eq!((retries(&events), end), (0, END_TURN));
     }
-    let keys: Vec<String> = upstream.requests().iter().map(|request| request.header("authorization").unwrap().to_owned()).collect();
+    let keys: Vec<String> = upstream
+        .requests()
+        .iter()
+        .map(|request| request.header("authorization").unwrap().to_owned())
+        .collect();
     assert_eq!(keys, ["Bearer key-1", "Bearer key-2", "Bearer key-2"]);
 }
 
 #[tokio::test]
 async fn the_upstreams_assistants_are_listed_in_pages() {
     let page = |from: u32, to: u32, has_more: bool| {
-        let assistants: Vec<Value> = (from..to).map(|i| json!({ "id": format!("asst_{i}"), "name": "N", "model": "m", "tools": [
-            { "type": "file_search" }, { "type": "function", "function": { "name": "weather" } }] })).collect();
-        Reply::json(200, json!({ "object": "list", "data": assistants, "has_more": has_more }))
+        let assistants: Vec<Value> = (from..to)
+            .map(|i| {
+                json!({ "id": format!("asst_{i}"), "name": "N", "model": "m", "tools": [
+            { "type": "file_search" }, { "type": "function", "function": { "name": "weather" } }] })
+            })
+            .collect();
+        Reply::json(
+            200,
+            json!({ "object": "list", "data": assistants, "has_more": has_more }),
+        )
     };
     let upstream = Upstream::start([page(0, 100, true), page(100, 130, true)]).await;
     let entries = provider(&upstream).assistants().await.unwrap();
     assert_eq!(entries.len(), 130);
     let entry = &entries[129];
-    assert_eq!((entry.name.as_str(), entry.upstream_id.as_deref()), ("asst_129", Some("asst_129")));
+    assert_eq!(
+        (entry.name.as_str(), entry.upstream_id.as_deref()),
+        ("asst_129", Some("asst_129"))
+    );
     assert_eq!((entry.provider.as_str(), entry.model.as_deref()), ("test", Some("m")));
     assert_eq!(entry.tools, ["file_search", "weather"]);
-    let targets: Vec<String> = upstream.requests().iter().map(|request| request.target.clone()).collect();
-    assert_eq!(targets, ["/v1/assistants?limit=100", "/v1/assistants?limit=100&after=asst_99"]);
+    let targets: Vec<String> = upstream
+        .requests()
+        .iter()
+        .map(|request| request.target.clone())
+        .collect();
+    assert_eq!(
+        targets,
+        ["/v1/assistants?limit=100", "/v1/assistants?limit=100&after=asst_99"]
+    );
 }

@@ -34,10 +34,17 @@ fn account_of(events: &[Event]) -> Account {
             }
             Event::Delta { text, .. } => account.messages.last_mut().unwrap().1.push_str(text),
             Event::Step(step) => {
-                account.steps.insert(step.id.clone(), (step.kind.clone(), step.status.clone()));
+                account
+                    .steps
+                    .insert(step.id.clone(), (step.kind.clone(), step.status.clone()));
                 for call in &step.calls {
                     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-                    let row = [call.call_id.clone(), text(&call.name), text(&call.arguments), text(&call.output)];
+                    let row = [
+                        call.call_id.clone(),
+                        text(&call.name),
+                        text(&call.arguments),
+                        text(&call.output),
+                    ];
                     match account.calls.iter_mut().find(|known| known[0] == call.call_id) {
                         Some(known) => *known = row,
                         None => account.calls.push(row),
@@ -56,7 +63,11 @@ fn account_of(events: &[Event]) -> Account {
 fn account_of_oracle(trace: &Value) -> Account {
     let mut account = Account::default();
     let words = |text: &Value| text.as_str().unwrap_or_default().to_owned();
-    let camel = |text: &Value| words(text).replace("in_progress", "inProgress").replace("requires_action", "requiresAction");
+    let camel = |text: &Value| {
+        words(text)
+            .replace("in_progress", "inProgress")
+            .replace("requires_action", "requiresAction")
+    };
     for callback in trace["callbacks"].as_array().unwrap() {
         let argument = &callback[1];
         match callback[0].as_str().unwrap() {
@@ -66,14 +77,22 @@ fn account_of_oracle(trace: &Value) -> Account {
                 account.messages.push((words(&argument["id"]), text));
             }
             "on_run_step_created" | "on_run_step_done" => {
-                let kind = if argument["type"] == "tool_calls" { "toolCalls" } else { "message" };
-                account.steps.insert(words(&argument["id"]), (kind.into(), camel(&argument["status"])));
+                let kind = if argument["type"] == "tool_calls" {
+                    "toolCalls"
+                } else {
+                    "message"
+                };
+                account
+                    .steps
+                    .insert(words(&argument["id"]), (kind.into(), camel(&argument["status"])));
                 for call in argument["step_details"]["tool_calls"].as_array().into_iter().flatten() {
                     account.calls.push(oracle_call(call));
                 }
             }
             "on_tool_call_done" => {
-                account.calls.retain(|known| known[0] != argument["id"].as_str().unwrap());
+                account
+                    .calls
+                    .retain(|known| known[0] != argument["id"].as_str().unwrap());
                 account.calls.push(oracle_call(argument));
             }
             _ => {}
@@ -95,7 +114,12 @@ fn account_of_oracle(trace: &Value) -> Account {
 fn oracle_call(call: &Value) -> [String; 4] {
     let words = |text: &Value| text.as_str().unwrap_or_default().to_owned();
     let function = &call["function"];
-    [words(&call["id"]), words(&function["name"]), words(&function["arguments"]), words(&function["output"])]
+    [
+        words(&call["id"]),
+        words(&function["name"]),
+        words(&function["arguments"]),
+        words(&function["output"]),
+    ]
 }
 
 /// The same events whatever way pieces came together.
@@ -103,7 +127,12 @@ fn joined(events: Vec<Event>) -> Vec<Event> {
     let mut joined: Vec<Event> = Vec::new();
     for event in events {
         match (joined.last_mut(), event) {
-            (Some(Event::Delta { index, text, .. }), Event::Delta { index: i, text: piece, .. }) if *index == i => {
+            (
+                Some(Event::Delta { index, text, .. }),
+                Event::Delta {
+                    index: i, text: piece, ..
+                },
+            ) if *index == i => {
                 text.push_str(&piece);
             }
             (_, event) => joined.push(event),
@@ -120,7 +149,11 @@ fn request_for(stream: &str) -> Request {
             "runId": "run_oyfV44CrJXYJkvb2qsd80LvJ",
             "synced": "u1",
         }));
-        request.rounds.push(Round { text: String::new(), calls: Vec::new(), outputs: Vec::new() });
+        request.rounds.push(Round {
+            text: String::new(),
+            calls: Vec::new(),
+            outputs: Vec::new(),
+        });
     }
     request
 }
@@ -148,7 +181,9 @@ async fn check_against_oracle(stream: &str) {
     let cuts = (0..EVERY).map(|first| Cut::From { first, every: EVERY });
     let cuts: Vec<Cut> = cuts.chain([Cut::From { first: 0, every: 1 }]).collect();
     // The shortest stream is also cut in two at every place.
-    let in_two = (1..bytes.len()).map(Cut::At).take(if stream == CALL { usize::MAX } else { 0 });
+    let in_two = (1..bytes.len())
+        .map(Cut::At)
+        .take(if stream == CALL { usize::MAX } else { 0 });
     for cut in cuts.into_iter().chain(in_two) {
         upstream.push(Reply::events(&bytes).cut(cut));
         let (events, end) = play(&provider, request_for(stream)).await;

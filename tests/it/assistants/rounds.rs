@@ -17,11 +17,19 @@ fn wants(calls: &[&str]) -> String {
 }
 
 fn call(id: &str) -> ToolCall {
-    ToolCall { id: id.into(), name: "weather".into(), arguments: "{\"in\":1}".into() }
+    ToolCall {
+        id: id.into(),
+        name: "weather".into(),
+        arguments: "{\"in\":1}".into(),
+    }
 }
 
 fn answered(ids: &[&str]) -> Round {
-    let output = |id: &&str| ToolOutput { call_id: id.to_string(), output: format!("sunny at {id}"), is_error: false };
+    let output = |id: &&str| ToolOutput {
+        call_id: id.to_string(),
+        output: format!("sunny at {id}"),
+        is_error: false,
+    };
     Round {
         text: String::new(),
         calls: ids.iter().map(|id| call(id)).collect(),
@@ -64,7 +72,10 @@ async fn several_rounds_of_several_calls() {
             { "tool_call_id": "call_2", "output": "sunny at call_2" }
         ] })
     );
-    assert_eq!(third.json()["tool_outputs"], json!([{ "tool_call_id": "call_3", "output": "sunny at call_3" }]));
+    assert_eq!(
+        third.json()["tool_outputs"],
+        json!([{ "tool_call_id": "call_3", "output": "sunny at call_3" }])
+    );
 }
 
 #[tokio::test]
@@ -80,7 +91,11 @@ async fn calls_that_only_the_steps_tell_of_are_found() {
 
 #[tokio::test]
 async fn an_action_that_nobody_can_take_fails_the_run() {
-    let stream = begun() + &run("requires_action", json!({ "required_action": { "type": "submit_tool_approval" } }));
+    let stream = begun()
+        + &run(
+            "requires_action",
+            json!({ "required_action": { "type": "submit_tool_approval" } }),
+        );
     let upstream = Upstream::start([Reply::events(stream)]).await;
     let (_, end) = play(&provider(&upstream), request("u1:hello")).await;
     let error = error(end);

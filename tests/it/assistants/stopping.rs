@@ -39,7 +39,10 @@ fn said() -> String {
 #[tokio::test]
 async fn a_cancelled_run_is_cancelled_upstream_and_says_no_more() {
     let gate = Arc::new(Notify::new());
-    let stream = Reply::events(said()).wait(&gate).bytes(says("upon")).bytes(run("cancelled", json!({})));
+    let stream = Reply::events(said())
+        .wait(&gate)
+        .bytes(says("upon"))
+        .bytes(run("cancelled", json!({})));
     let upstream = Upstream::start([stream, Reply::json(200, json!({ "status": "cancelling" })).wait(&gate)]).await;
     let opened = async {
         upstream.request(2).await;
@@ -53,7 +56,10 @@ async fn a_cancelled_run_is_cancelled_upstream_and_says_no_more() {
     let started = Instant::now();
     let ((events, end), ()) = tokio::join!(cancelled(&provider, request("u1:hello"), is_text), opened);
     assert_eq!((text(&events).as_str(), end), ("Once ", End::Cancelled));
-    assert!(started.elapsed() < CANCEL_DEADLINE, "it ended with the run and not with the deadline");
+    assert!(
+        started.elapsed() < CANCEL_DEADLINE,
+        "it ended with the run and not with the deadline"
+    );
     let request = &upstream.requests()[1];
     assert_eq!((request.method.as_str(), request.path()), ("POST", CANCEL));
 }
@@ -71,7 +77,10 @@ async fn an_upstream_that_does_not_answer_holds_a_cancel_up_for_its_deadline_onl
 #[tokio::test]
 async fn a_run_that_is_cancelled_before_it_has_a_name_is_still_told_to_stop() {
     let gate = Arc::new(Notify::new());
-    let stream = Reply::events("").wait(&gate).bytes(said()).bytes(run("cancelled", json!({})));
+    let stream = Reply::events("")
+        .wait(&gate)
+        .bytes(said())
+        .bytes(run("cancelled", json!({})));
     let upstream = Upstream::start([stream, Reply::json(200, json!({}))]).await;
     let request = request("u1:hello");
     let cancel = request.cancel.clone();
@@ -83,7 +92,11 @@ async fn a_run_that_is_cancelled_before_it_has_a_name_is_still_told_to_stop() {
     };
     let ((events, end), ()) = tokio::join!(play(&provider, request), cancelling);
     assert_eq!((text(&events).as_str(), end), ("", End::Cancelled));
-    assert_eq!(last_anchor(&events), Some(anchor("u1")), "the next turn knows what was sent");
+    assert_eq!(
+        last_anchor(&events),
+        Some(anchor("u1")),
+        "the next turn knows what was sent"
+    );
     assert_eq!(upstream.requests()[1].path(), CANCEL);
 }
 
@@ -113,7 +126,11 @@ async fn a_run_that_waits_for_outputs_is_stopped_when_they_will_not_come() {
     let upstream = Upstream::start([Reply::json(200, json!({}))]).await;
     let mut request = request("u1:hello");
     request.anchor = Some(anchor("u1"));
-    request.rounds.push(assistd::provider::Round { text: String::new(), calls: Vec::new(), outputs: Vec::new() });
+    request.rounds.push(assistd::provider::Round {
+        text: String::new(),
+        calls: Vec::new(),
+        outputs: Vec::new(),
+    });
     request.cancel.cancel();
     let (_, end) = play(&provider(&upstream), request).await;
     assert_eq!(end, End::Cancelled);
@@ -178,7 +195,10 @@ fn second_turn() -> Request {
 
 fn locked_by(run_id: &str) -> Reply {
     let message = format!("Can't add messages to thread_1 while a run {run_id} is active.");
-    Reply::json(400, json!({ "error": { "message": message, "type": "invalid_request_error", "param": null, "code": null } }))
+    Reply::json(
+        400,
+        json!({ "error": { "message": message, "type": "invalid_request_error", "param": null, "code": null } }),
+    )
 }
 
 #[tokio::test]
@@ -193,7 +213,11 @@ async fn a_run_of_our_own_that_is_in_the_way_is_stopped_first() {
     .await;
     let (events, end) = play(&provider(&upstream), second_turn()).await;
     assert_eq!((retries(&events), text(&events).as_str(), end), (1, "Hello!", END_TURN));
-    let paths: Vec<String> = upstream.requests().iter().map(|request| format!("{} {}", request.method, request.path())).collect();
+    let paths: Vec<String> = upstream
+        .requests()
+        .iter()
+        .map(|request| format!("{} {}", request.method, request.path()))
+        .collect();
     assert_eq!(
         paths,
         [

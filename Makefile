@@ -1,0 +1,13 @@
+# make chat   build, and talk to a model (its weights, about 100 MB, are fetched once)
+# make test   everything that is checked; the last line counts
+
+.PHONY: chat test build
+
+chat: build
+	target/release/assistd chat
+
+build:
+	cargo build --release
+
+test:
+	tests/run

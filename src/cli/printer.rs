@@ -1,0 +1,116 @@
+//! Standard output for text that comes in pieces: each is written and flushed at once, by a thread of its own.
+//!
+//! A reader that is slow must not keep Ctrl-C from working, and a blocked write cannot be interrupted: so the write is
+//! elsewhere, and the pieces wait in a short channel. Control characters reach a file or a pipe as they are, but not a
+//! terminal, where an answer could move the cursor or set the title.
+
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
+
+use tokio::sync::{mpsc, oneshot};
+
+/// That nobody reads standard output any more.
+#[derive(Debug)]
+pub struct Closed;
+
+/// The sending end. [`settle`](Printer::settle) before it is dropped: the thread is not waited for, since a reader that
+/// never reads would hold it for ever.
+pub struct Printer {
+    pieces: mpsc::Sender<Piece>,
+    ends_line: bool,
+}
+
+enum Piece {
+    Text(String),
+    /// Tells when everything before it is written.
+    Mark(oneshot::Sender<()>),
+}
+
+impl Printer {
+    /// Starts the thread.
+    pub fn start() -> Printer {
+        let (pieces, received) = mpsc::channel(16);
+        std::thread::spawn(move || write_all(received));
+        Printer {
+            pieces,
+            ends_line: true,
+        }
+    }
+
+    /// Waits until a piece can be put. Safe to drop and ask again.
+    pub async fn ready(&self) -> Result<(), Closed> {
+        self.pieces.reserve().await.map(drop).map_err(|_| Closed)
+    }
+
+    /// Hands a piece over, after [`ready`](Printer::ready): nobody else puts any, so there is room. What is put after
+    /// the reader has gone is lost.
+    pub fn put(&mut self, text: String) {
+        if let Some(last) = text.chars().next_back() {
+            self.ends_line = last == '\n';
+            let _ = self.pieces.try_send(Piece::Text(text));
+        }
+    }
+
+    /// Waits for room and hands a piece over.
+    pub async fn print(&mut self, text: impl Into<String>) -> Result<(), Closed> {
+        self.ready().await?;
+        self.put(text.into());
+        Ok(())
+    }
+
+    /// Ends the line, unless it is at its beginning.
+    pub async fn end_line(&mut self) -> Result<(), Closed> {
+        if self.ends_line { Ok(()) } else { self.print("\n").await }
+    }
+
+    /// Notes that somebody else has ended the line on the screen: the user, with the Enter key.
+    pub fn line_ended_elsewhere(&mut self) {
+        self.ends_line = true;
+    }
+
+    /// Waits until all is written.
+    pub async fn settle(&self) -> Result<(), Closed> {
+        let (mark, reached) = oneshot::channel();
+        self.pieces.send(Piece::Mark(mark)).await.map_err(|_| Closed)?;
+        reached.await.map_err(|_| Closed)
+    }
+}
+
+fn write_all(mut pieces: mpsc::Receiver<Piece>) {
+    let mut out = std::io::stdout();
+    let is_terminal = out.is_terminal();
+    while let Some(piece) = pieces.blocking_recv() {
+        let written = match piece {
+            Piece::Text(text) if is_terminal => out.write_all(tame(&text).as_bytes()),
+            Piece::Text(text) => out.write_all(text.as_bytes()),
+            Piece::Mark(reached) => {
+                let _ = reached.send(());
+                continue;
+            }
+        };
+        if written.and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The text without what a terminal would obey.
+fn tame(text: &str) -> Cow<'_, str> {
+    let is_wild = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if text.contains(is_wild) {
+        Cow::Owned(text.replace(is_wild, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_escape_codes() {
+        assert_eq!(tame("a\tb\n\u{1b}[2J\u{9b}c\r"), "a\tb\n\u{fffd}[2J\u{fffd}c\u{fffd}");
+        assert!(matches!(tame("plain é\n"), Cow::Borrowed(_)));
+    }
+}
