@@ -1,8 +1,8 @@
 //! The examples of README.md, protocol.md and docs/script.md, run as they are printed, against the real program.
 //!
-//! `<!-- runs: sh -->` before a fence runs it, and a `text` fence behind it is what it prints. `needs: jq` names a program
-//! that continuous integration has, and `where there is: emacs` one that it may lack. `<!-- exchange -->` before a `text` fence plays its `-->` lines to a daemon and compares
-//! its `<--` lines. `<!-- settings -->` before a fence reads it as a config.toml. The examples of one document share a
+//! `<!-- runs: sh -->` before a fence runs it, and a `text` fence behind it is what it prints. `, needs: jq` names a
+//! program that it takes. `<!-- exchange -->` before a `text` fence plays its `-->` lines to a daemon and compares its
+//! `<--` lines. `<!-- settings -->` before a fence reads it as a config.toml. The examples of one document share a
 //! folder. `UPDATE=1` writes down what was heard.
 
 mod names;
