@@ -157,6 +157,12 @@ impl Daemon {
         self.input = None;
     }
 
+    /// The end of input, of a socket whose other direction may go on.
+    pub fn shut_input(&mut self) {
+        let input = self.input.as_ref().expect("the input is open");
+        rustix::net::shutdown(input, rustix::net::Shutdown::Write).unwrap();
+    }
+
     /// Nobody reads any more.
     pub fn close_output(&mut self) {
         self.output = None;
