@@ -1,7 +1,7 @@
 //! The examples of README.md, protocol.md and docs/script.md, run as they are printed, against the real program.
 //!
-//! `<!-- runs: sh -->` before a fence runs it, `needs: jq` names a program that may be missing, and a `text` fence
-//! behind it is what it prints. `<!-- exchange -->` before a `text` fence plays its `-->` lines to a daemon and compares
+//! `<!-- runs: sh -->` before a fence runs it, and a `text` fence behind it is what it prints. `needs: jq` names a program
+//! that continuous integration has, and `where there is: emacs` one that it may lack. `<!-- exchange -->` before a `text` fence plays its `-->` lines to a daemon and compares
 //! its `<--` lines. `<!-- settings -->` before a fence reads it as a config.toml. The examples of one document share a
 //! folder. `UPDATE=1` writes down what was heard.
 
@@ -91,10 +91,15 @@ fn check(name: &str) {
                 }
                 continue;
             }
-            Mark::Runs { language, needs } => {
+            Mark::Runs {
+                language,
+                needs,
+                is_optional,
+            } => {
                 write_fence(&mut new, &example, &example.body);
                 if let Some(missing) = needs.iter().find(|program| !is_installed(program)) {
-                    assert!(std::env::var_os("CI").is_none(), "{at}: `{missing}` is not installed");
+                    let is_needed = std::env::var_os("CI").is_some() && !is_optional;
+                    assert!(!is_needed, "{at}: `{missing}` is not installed");
                     eprintln!("{at}: SKIPPED, since `{missing}` is not installed");
                     continue;
                 }
@@ -122,7 +127,11 @@ fn check(name: &str) {
 
 /// What a comment says of the fence behind it.
 enum Mark {
-    Runs { language: String, needs: Vec<String> },
+    Runs {
+        language: String,
+        needs: Option<String>,
+        is_optional: bool,
+    },
     Exchange,
     Settings,
 }
@@ -135,13 +144,18 @@ impl Mark {
             "settings" => return Some(Mark::Settings),
             _ => {}
         }
-        let (language, needs) = match comment.strip_prefix("runs: ")?.split_once(", needs: ") {
-            Some((language, needs)) => (language, needs.split(' ').map(str::to_owned).collect()),
-            None => (comment.strip_prefix("runs: ")?, Vec::new()),
+        let runs = comment.strip_prefix("runs: ")?;
+        let (language, needs, is_optional) = if let Some((language, program)) = runs.split_once(", needs: ") {
+            (language, Some(program), false)
+        } else if let Some((language, program)) = runs.split_once(", where there is: ") {
+            (language, Some(program), true)
+        } else {
+            (runs, None, false)
         };
         Some(Mark::Runs {
             language: language.to_owned(),
-            needs,
+            needs: needs.map(str::to_owned),
+            is_optional,
         })
     }
 }
@@ -257,6 +271,11 @@ impl Place {
                 let mut vim = self.command("vim");
                 vim.args(["-N", "-u", "NONE", "-i", "NONE", "-n", "-es", "-S"]);
                 vim
+            }
+            "elisp" => {
+                let mut emacs = self.command("emacs");
+                emacs.args(["-Q", "--batch", "-l"]);
+                emacs
             }
             other => panic!("{at}: nothing here runs `{other}`"),
         };
