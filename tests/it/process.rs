@@ -17,10 +17,17 @@ mod silence;
 mod stdio;
 mod upstreams;
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::event::PollFlags;
 use serde_json::{Value, json};
 
-use crate::program::Home;
-use daemon::Daemon;
+use crate::program::{Home, PATIENCE};
+use daemon::{Daemon, wait_for};
 
 /// Answers for most of these tests.
 const SCRIPT: &str = r#"
@@ -53,4 +60,18 @@ fn is_well(daemon: &mut Daemon, id: u64) {
 /// A run as a new daemon in this home finds it.
 fn stored_run(home: &Home, run: &Value) -> Value {
     home.request("run/get", json!({ "runId": run }))
+}
+
+/// The reading end of a named pipe, and the first thing that a child says into it.
+fn listen(fifo: &Path) -> (File, String) {
+    let mut reader = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(fifo)
+        .unwrap();
+    let is_heard = wait_for(&reader, PollFlags::IN, Instant::now() + PATIENCE);
+    assert!(is_heard, "the child was not started");
+    let mut said = [0; 64];
+    let count = reader.read(&mut said).unwrap();
+    (reader, String::from_utf8_lossy(&said[..count]).trim().to_owned())
 }

@@ -428,7 +428,7 @@ pub fn end_of(pid: Pid) -> mpsc::Receiver<Instant> {
 }
 
 /// Whether the descriptor becomes ready before the deadline.
-pub fn wait_for(fd: &OwnedFd, wanted: PollFlags, deadline: Instant) -> bool {
+pub fn wait_for(fd: &impl AsFd, wanted: PollFlags, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = Timespec {
         tv_sec: left.as_secs() as i64,

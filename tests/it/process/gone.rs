@@ -264,8 +264,6 @@ fn a_killed_editor_leaves_no_daemon_behind() {
 #[cfg(target_os = "linux")]
 #[test]
 fn no_child_is_left_behind() {
-    use std::io::Read;
-
     use rustix::event::PollFlags;
 
     for signal in [None, Some(rustix::process::Signal::TERM)] {
@@ -282,9 +280,8 @@ fn no_child_is_left_behind() {
         let mut daemon = Daemon::start(&home);
         daemon.ask(1, "hello");
         // Its end is seen when neither the shell nor its child holds the other side.
-        let mut fifo = std::fs::File::open(&fifo).unwrap();
-        let mut started = [0; 8];
-        fifo.read_exact(&mut started).unwrap();
+        let (fifo, said) = super::listen(&fifo);
+        assert_eq!(said, "started");
         let since = Instant::now();
         match signal {
             None => daemon.close_output(),
@@ -297,7 +294,7 @@ fn no_child_is_left_behind() {
         expect_gone(daemon, since, "with a key command under way");
         let deadline = Instant::now() + PATIENCE;
         assert!(
-            wait_for(&fifo.into(), PollFlags::IN, deadline),
+            wait_for(&fifo, PollFlags::IN, deadline),
             "the key command outlived the daemon"
         );
     }

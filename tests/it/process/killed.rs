@@ -1,6 +1,5 @@
 //! What survives kill -9.
 
-use std::fs;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -208,7 +207,8 @@ fn what_the_user_said_survives_kill_9() {
 /// A program that the daemon had started lives on, and must not pass for the daemon: it inherits nothing.
 #[test]
 fn what_a_killed_daemon_started_is_in_nobodys_way() {
-    let home = super::home();
+    let home = Home::new();
+    let script = home.write("answers.toml", super::SCRIPT);
     let fifo = home.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     home.write_config(&format!(
@@ -217,15 +217,15 @@ fn what_a_killed_daemon_started_is_in_nobodys_way() {
          [providers.p]\ndialect = \"assistants\"\nbase_url = \"http://127.0.0.1:9/v1\"\n\
          api_key_command = [\"/bin/sh\", \"-c\", \"echo $$ > {}; exec /bin/sleep 600\"]\n\
          [assistants.a]\nprovider = \"p\"\nassistant_id = \"asst_1\"\n",
-        home.path().join("script.toml").display(),
+        script.display(),
         fifo.display()
     ));
     let mut daemon = Daemon::start(&home);
     daemon.ask(1, "stall");
     let run = daemon.notification("assistant/delta", 1)["runId"].clone();
     daemon.request(2, "assistant/send", json!({ "content": "hello", "assistant": "a" }));
-    let child: i32 = fs::read_to_string(&fifo).unwrap().trim().parse().unwrap();
-    let child = Pid::from_raw(child).unwrap();
+    let (_, child) = super::listen(&fifo);
+    let child = Pid::from_raw(child.parse().unwrap()).unwrap();
     daemon.kill();
     let stored = super::stored_run(&home, &run);
     kill_process(child, Signal::KILL).expect("the program has outlived the daemon");
