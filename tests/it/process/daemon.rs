@@ -157,6 +157,12 @@ impl Daemon {
         self.input = None;
     }
 
+    /// The end of input, of a socket whose other direction may go on.
+    pub fn shut_input(&mut self) {
+        let input = self.input.as_ref().expect("the input is open");
+        rustix::net::shutdown(input, rustix::net::Shutdown::Write).unwrap();
+    }
+
     /// Nobody reads any more.
     pub fn close_output(&mut self) {
         self.output = None;
@@ -422,7 +428,7 @@ pub fn end_of(pid: Pid) -> mpsc::Receiver<Instant> {
 }
 
 /// Whether the descriptor becomes ready before the deadline.
-pub fn wait_for(fd: &OwnedFd, wanted: PollFlags, deadline: Instant) -> bool {
+pub fn wait_for(fd: &impl AsFd, wanted: PollFlags, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = Timespec {
         tv_sec: left.as_secs() as i64,

@@ -1,3 +1,5 @@
+//! Keys are nowhere.
+
 use std::fs;
 use std::path::Path;
 

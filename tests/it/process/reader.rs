@@ -1,3 +1,5 @@
+//! A client that reads slowly, or not at all.
+
 use serde_json::json;
 
 use super::daemon::MAX_LINE;

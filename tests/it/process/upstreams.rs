@@ -1,3 +1,5 @@
+//! Upstreams that do not answer.
+
 use std::time::{Duration, Instant};
 
 use serde_json::json;
