@@ -106,9 +106,18 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     let traced = syscalls::per_delta(&place, plan.paced, &mut table)?;
     println!("{}", table.text());
-    println!("Median [least–most] of {} rounds; ratios are of one round.", plan.rounds);
-    println!("Flood: {} deltas of 32 bytes, each an HTTP chunk, in writes of 32 KiB.", plan.flood);
-    println!("1 ms: {} deltas. Side by side: {} streams of a delta each 20 ms.", plan.paced, plan.streams);
+    println!(
+        "Median [least–most] of {} rounds; ratios are of one round.",
+        plan.rounds
+    );
+    println!(
+        "Flood: {} deltas of 32 bytes, each an HTTP chunk, in writes of 32 KiB.",
+        plan.flood
+    );
+    println!(
+        "1 ms: {} deltas. Side by side: {} streams of a delta each 20 ms.",
+        plan.paced, plan.streams
+    );
     println!("{traced}");
     Ok(())
 }
