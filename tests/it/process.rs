@@ -4,6 +4,7 @@
 mod daemon;
 mod ending;
 mod ends;
+mod full_disk;
 mod gone;
 mod killed;
 mod keys;
