@@ -1,7 +1,8 @@
 # make chat   build, and talk to a model (its weights, about 100 MB, are fetched once)
 # make test   everything that is checked; the last line counts
+# make bench  what a stream costs, beside curl: figures, no verdict
 
-.PHONY: chat test build
+.PHONY: chat test bench build
 
 chat: build
 	target/release/assistd chat
@@ -11,3 +12,6 @@ build:
 
 test:
 	tests/run
+
+bench:
+	cargo bench --bench stream

@@ -30,7 +30,7 @@ use crate::config::Settings;
 ///
 /// Without a subcommand it is the daemon: JSON-RPC 2.0 on stdin and stdout, one JSON text per line or with
 /// Content-Length headers.
-#[derive(Debug, Parser)]
+#[derive(Debug, Default, Parser)]
 #[command(name = "assistd", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
@@ -87,6 +87,20 @@ fn block_on(command: impl Future<Output = u8>) -> ExitCode {
 }
 
 impl Cli {
+    /// What the arguments say. A plain daemon's are read without the parser: an editor starts one for each of its
+    /// windows, and only the parser would touch what it takes to print help.
+    pub fn read() -> Cli {
+        let args: Vec<_> = std::env::args_os().skip(1).collect();
+        match args.as_slice() {
+            [] => Cli::default(),
+            [only] if only == "--stdio" => Cli {
+                serve: serve::ServeArgs::stdio(),
+                ..Cli::default()
+            },
+            _ => Cli::parse(),
+        }
+    }
+
     /// Does what the arguments say and gives the exit code.
     pub fn run(self) -> ExitCode {
         let mut settings = self.settings.load();
@@ -123,6 +137,20 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn a_plain_daemon_is_what_the_parser_makes_of_it() {
+        let plain = Cli::default();
+        assert_eq!(format!("{plain:?}"), format!("{:?}", Cli::parse_from(["assistd"])));
+        let stdio = Cli {
+            serve: serve::ServeArgs::stdio(),
+            ..Cli::default()
+        };
+        assert_eq!(
+            format!("{stdio:?}"),
+            format!("{:?}", Cli::parse_from(["assistd", "--stdio"]))
+        );
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     // SAFETY: no other thread runs yet.
     #[cfg(feature = "embedded")]
     unsafe {
         assistd::provider::embedded::spin_briefly();
     }
-    assistd::cli::Cli::parse().run()
+    assistd::cli::Cli::read().run()
 }

@@ -143,6 +143,7 @@ enum Owner {
     Request(ReplyTo),
     Run(String),
     Thread(String),
+    Deletion(String, ReplyTo),
     Fold,
 }
 
@@ -268,10 +269,7 @@ impl Server {
             Done::Ended(run_id, ended) => self.finish(&run_id, ended.end, ended.rest),
             Done::Drained(thread_id) => self.on_drained(&thread_id),
             Done::Folded(result) => self.on_folded(result),
-            Done::Deleted(thread_id, reply, result) => {
-                self.respond(reply, result.map(|()| "null".to_owned()));
-                self.on_deleted(&thread_id);
-            }
+            Done::Deleted(thread_id, reply, result) => self.on_deleted(&thread_id, reply, result),
         }
     }
 
@@ -285,6 +283,7 @@ impl Server {
             Some(Owner::Request(reply)) => self.respond(reply, Err(error)),
             Some(Owner::Run(run_id)) => self.fail(&run_id, error),
             Some(Owner::Thread(thread_id)) => self.on_drained(&thread_id),
+            Some(Owner::Deletion(thread_id, reply)) => self.on_deleted(&thread_id, reply, Err(error)),
             Some(Owner::Fold) => self.on_folded(Err(error)),
             None => {}
         }

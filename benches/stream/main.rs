@@ -105,7 +105,20 @@ fn run() -> Result<(), Box<dyn Error>> {
         side_by_side(&place, plan, &mut table)?;
     }
     let traced = syscalls::per_delta(&place, plan.paced, &mut table)?;
-    println!("{}\n{traced}", table.text());
+    println!("{}", table.text());
+    println!(
+        "Median [least–most] of {} rounds; ratios are of one round.",
+        plan.rounds
+    );
+    println!(
+        "Flood: {} deltas of 32 bytes, each an HTTP chunk, in writes of 32 KiB.",
+        plan.flood
+    );
+    println!(
+        "1 ms: {} deltas. Side by side: {} streams of a delta each 20 ms.",
+        plan.paced, plan.streams
+    );
+    println!("{traced}");
     Ok(())
 }
 
@@ -117,6 +130,8 @@ fn start(place: &Place, table: &mut Table) -> Result<(), Box<dyn Error>> {
     table.add("start to `initialize`, ms", "< 3", Some(time), None);
     let resident = process::resident(daemon.process());
     table.add("memory after `initialize`, MiB", "< 6", resident, None);
+    let private = process::private(daemon.process());
+    table.add("… not shared with the file, MiB", "", private, None);
     daemon.end()
 }
 
@@ -199,20 +214,20 @@ fn side_by_side(place: &Place, plan: Plan, table: &mut Table) -> Result<(), Box<
     daemon.settle()?;
     let (ours, deltas) = daemon_cpu(&mut daemon, &asks)?;
     table.add(
-        "100 × 20 ms: latency p50, µs",
+        "side by side: latency p50, µs",
         "",
         Some(deltas.latency(0.5)),
         Some(read.latency(0.5)),
     );
     table.add(
-        "100 × 20 ms: latency p99, µs",
+        "side by side: latency p99, µs",
         "",
         Some(deltas.latency(0.99)),
         Some(read.latency(0.99)),
     );
-    table.add("100 × 20 ms: CPU a delta, µs", "", ours, curls);
+    table.add("side by side: CPU a delta, µs", "", ours, curls);
     let peak = process::peak_resident(daemon.process());
-    table.add("100 × 20 ms: most memory, MiB", "", peak, None);
+    table.add("side by side: most memory, MiB", "", peak, None);
     daemon.end()
 }
 

@@ -26,6 +26,11 @@ pub fn resident(process: u32) -> Option<f64> {
     status(process, "VmRSS:")
 }
 
+/// The resident memory that is no page of a file, in MiB: what one more process costs.
+pub fn private(process: u32) -> Option<f64> {
+    status(process, "RssAnon:")
+}
+
 /// The most resident memory that it ever had, in MiB.
 pub fn peak_resident(process: u32) -> Option<f64> {
     status(process, "VmHWM:")

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Settings;
 
 /// Where the log goes.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Default, Clone, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct LogArgs {
     /// Log, such as `info` or `assistd=debug`; prompts and answers only at `trace` [env: ASSISTD_LOG]

@@ -32,6 +32,14 @@ enum FramingArg {
 }
 
 impl ServeArgs {
+    /// `--stdio` alone.
+    pub fn stdio() -> ServeArgs {
+        ServeArgs {
+            stdio: true,
+            framing: None,
+        }
+    }
+
     /// Whether any of it was given.
     pub fn is_set(&self) -> bool {
         *self != ServeArgs::default()

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::reply::ReplyTo;
-use super::{Owner, Server, Stage, stalled};
+use super::{Owner, Server, Stage, death, stalled};
 use crate::config::{Dialect, Framing};
 use crate::error::{Error, Kind};
 use crate::protocol::{
@@ -23,6 +23,12 @@ const LEAVE_DEADLINE: Duration = Duration::from_millis(1500);
 
 /// How long a client that is gone keeps the process, while an upstream is told to stop.
 const GONE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long the database may take to be closed after the end of input.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What is flushed and closed after a deadline gets this long.
+const LAST_MOMENT: Duration = Duration::from_millis(50);
 
 /// The smallest `maxMessageBytes` that a client may say.
 const MIN_MAX_MESSAGE: u64 = 4096;
@@ -231,9 +237,24 @@ impl Server {
 
     pub(super) fn on_deadline(&mut self) {
         if self.phase.is_leaving() {
+            self.answer_what_is_left();
             self.phase = Phase::Over(self.phase.exit_code());
         }
         self.answer_shutdown();
+    }
+
+    /// Who still waits, for a database that is held up by somebody else, is told that there is no more time.
+    fn answer_what_is_left(&mut self) {
+        let runs = self.runs.values_mut().filter_map(|run| run.reply.take());
+        let requests = self.owners.values().filter_map(|owner| match owner {
+            Owner::Request(reply) => Some(reply.clone()),
+            _ => None,
+        });
+        let waiting: Vec<ReplyTo> = runs.chain(requests).collect();
+        for reply in waiting {
+            let error = Error::new(Kind::ShuttingDown, "assistd had to leave before this was done");
+            self.respond(reply, Err(error));
+        }
     }
 
     /// Answers `shutdown` if nothing is left to wait for. Called whenever something has ended.
@@ -267,26 +288,44 @@ impl Server {
         self.tasks.abort_all();
         let code = self.phase.exit_code();
         self.outbox.close();
-        match self.phase {
-            Phase::Gone(_) => writer.abort(),
+        let deadline = match self.phase {
+            Phase::Gone(deadline) => {
+                writer.abort();
+                deadline
+            }
             Phase::Leaving(_, deadline) => {
                 let _ = tokio::time::timeout_at(deadline, &mut writer).await;
+                deadline
             }
             Phase::Over(_) => {
-                let _ = tokio::time::timeout(Duration::from_millis(50), &mut writer).await;
+                let _ = tokio::time::timeout(LAST_MOMENT, &mut writer).await;
+                Instant::now()
             }
             Phase::Open | Phase::Shut | Phase::InputEnded => {
-                tokio::select! {
-                    _ = &mut writer => {}
-                    () = stalled(&self.outbox) => {}
-                }
+                self.flush(&mut writer).await;
+                Instant::now() + CLOSE_DEADLINE
             }
-        }
+        };
         let store = self.store.clone();
         drop(self);
         // What the database does not have by then stands in the journal.
-        let _ = tokio::time::timeout(Duration::from_secs(1), store.close()).await;
+        let deadline = deadline.max(Instant::now() + LAST_MOMENT);
+        let _ = tokio::time::timeout_at(deadline, store.close()).await;
         code
+    }
+
+    /// After the end of its input a client may take its time, while it is there and takes anything.
+    async fn flush(&mut self, writer: &mut JoinHandle<std::io::Result<()>>) {
+        let signals = self.signals.clone();
+        tokio::select! {
+            _ = &mut *writer => {}
+            () = stalled(&self.outbox) => {}
+            () = death(&mut self.client.death) => {}
+            () = signals.client_gone.cancelled() => {}
+            () = signals.terminate.cancelled() => {
+                let _ = tokio::time::timeout(LEAVE_DEADLINE, writer).await;
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Done, Owner, Server, Stage};
+use crate::error::Error;
 use crate::protocol::StopReason;
 use crate::run;
 
@@ -140,13 +141,14 @@ impl Server {
             queue.is_deleting = true;
             let deleted = self.store.delete_thread(thread_id.to_owned());
             let thread_id = thread_id.to_owned();
-            self.spawn(Owner::Request(reply.clone()), async move {
+            self.spawn(Owner::Deletion(thread_id.clone(), reply.clone()), async move {
                 Done::Deleted(thread_id, reply, deleted.await)
             });
         }
     }
 
-    pub(super) fn on_deleted(&mut self, thread_id: &str) {
+    pub(super) fn on_deleted(&mut self, thread_id: &str, reply: ReplyTo, result: Result<(), Error>) {
+        self.respond(reply, result.map(|()| "null".to_owned()));
         if let Some(queue) = self.threads.get_mut(thread_id) {
             queue.is_deleting = false;
         }

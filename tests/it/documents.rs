@@ -1,8 +1,8 @@
 //! The examples of README.md, protocol.md and docs/script.md, run as they are printed, against the real program.
 //!
-//! `<!-- runs: sh -->` before a fence runs it, `needs: jq` names a program that may be missing, and a `text` fence
-//! behind it is what it prints. `<!-- exchange -->` before a `text` fence plays its `-->` lines to a daemon and compares
-//! its `<--` lines. `<!-- settings -->` before a fence reads it as a config.toml. The examples of one document share a
+//! `<!-- runs: sh -->` before a fence runs it, and a `text` fence behind it is what it prints. `, needs: jq` names a
+//! program that it takes. `<!-- exchange -->` before a `text` fence plays its `-->` lines to a daemon and compares its
+//! `<--` lines. `<!-- settings -->` before a fence reads it as a config.toml. The examples of one document share a
 //! folder. `UPDATE=1` writes down what was heard.
 
 mod names;
@@ -94,8 +94,12 @@ fn check(name: &str) {
             Mark::Runs { language, needs } => {
                 write_fence(&mut new, &example, &example.body);
                 if let Some(missing) = needs.iter().find(|program| !is_installed(program)) {
-                    assert!(std::env::var_os("CI").is_none(), "{at}: `{missing}` is not installed");
-                    eprintln!("{at}: SKIPPED, since `{missing}` is not installed");
+                    let hint = "`make test` installs it where there is apt";
+                    assert!(
+                        std::env::var_os("CI").is_none(),
+                        "{at}: `{missing}` is not installed; {hint}"
+                    );
+                    eprintln!("{at}: SKIPPED, since `{missing}` is not installed; {hint}");
                     continue;
                 }
                 place.run(language, &example.body, &at)
@@ -122,7 +126,7 @@ fn check(name: &str) {
 
 /// What a comment says of the fence behind it.
 enum Mark {
-    Runs { language: String, needs: Vec<String> },
+    Runs { language: String, needs: Option<String> },
     Exchange,
     Settings,
 }
@@ -135,13 +139,14 @@ impl Mark {
             "settings" => return Some(Mark::Settings),
             _ => {}
         }
-        let (language, needs) = match comment.strip_prefix("runs: ")?.split_once(", needs: ") {
-            Some((language, needs)) => (language, needs.split(' ').map(str::to_owned).collect()),
-            None => (comment.strip_prefix("runs: ")?, Vec::new()),
+        let runs = comment.strip_prefix("runs: ")?;
+        let (language, needs) = match runs.split_once(", needs: ") {
+            Some((language, program)) => (language, Some(program)),
+            None => (runs, None),
         };
         Some(Mark::Runs {
             language: language.to_owned(),
-            needs,
+            needs: needs.map(str::to_owned),
         })
     }
 }
@@ -257,6 +262,11 @@ impl Place {
                 let mut vim = self.command("vim");
                 vim.args(["-N", "-u", "NONE", "-i", "NONE", "-n", "-es", "-S"]);
                 vim
+            }
+            "elisp" => {
+                let mut emacs = self.command("emacs");
+                emacs.args(["-Q", "--batch", "-l"]);
+                emacs
             }
             other => panic!("{at}: nothing here runs `{other}`"),
         };

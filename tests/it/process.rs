@@ -1,38 +1,34 @@
 //! The rules that a process keeps, each against the real binary on real descriptors: what it writes where, how it ends,
 //! whom it holds up, and what survives it.
 
-/// End of input, `shutdown`, `exit`, and the exit codes.
-mod ending;
-/// A client that is gone, by its stdout or by its process.
-mod gone;
-/// What survives kill -9.
-mod killed;
-/// Keys are nowhere.
-mod keys;
-/// Sizes: of lines, of input, of answers.
-mod large;
-/// A client that reads slowly, or not at all.
-mod reader;
-/// Another implementation of JSON-RPC as the client.
-mod rpc_client;
-/// Several daemons, one database.
-mod shared;
-/// Many threads over one connection.
-mod side_by_side;
-/// SIGTERM, SIGINT, SIGHUP.
-mod signals;
-/// Nothing foreign on stdout, nothing at all on stderr; a panic is one run's error.
-mod silence;
-/// What stdin and stdout may be, and how they are left.
-mod stdio;
-
 mod daemon;
+mod ending;
 mod ends;
+mod full_disk;
+mod gone;
+mod killed;
+mod keys;
+mod large;
+mod reader;
+mod rpc_client;
+mod shared;
+mod side_by_side;
+mod signals;
+mod silence;
+mod stdio;
+mod upstreams;
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::event::PollFlags;
 use serde_json::{Value, json};
 
-use crate::program::Home;
-use daemon::Daemon;
+use crate::program::{Home, PATIENCE};
+use daemon::{Daemon, wait_for};
 
 /// Answers for most of these tests.
 const SCRIPT: &str = r#"
@@ -43,6 +39,7 @@ answers = [
     { match = "drop", steps = [{ text = "Half" }, { drop = true }] },
     { match = "tool", steps = [{ text = "Look: " }, { tool_call = { name = "look" } }, { text = "{output}" }] },
     { match = "huge", steps = [{ huge = { bytes = 33554432, pattern = "0123456789abcde\n" } }] },
+    { match = "large", steps = [{ huge = { bytes = 400000, pattern = "0123456789abcde\n" } }] },
     { match = "endless", steps = [{ huge = { bytes = 1000000000, pattern = "x", piece = 16 }, delay_ms = 1 }] },
     { match = "history", steps = [{ text = "{history}" }] },
     { match = "slowly", steps = [{ text = "one two three four five six seven eight", split = "words", delay_ms = 10 }] },
@@ -64,4 +61,18 @@ fn is_well(daemon: &mut Daemon, id: u64) {
 /// A run as a new daemon in this home finds it.
 fn stored_run(home: &Home, run: &Value) -> Value {
     home.request("run/get", json!({ "runId": run }))
+}
+
+/// The reading end of a named pipe, and the first thing that a child says into it.
+fn listen(fifo: &Path) -> (File, String) {
+    let mut reader = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(fifo)
+        .unwrap();
+    let is_heard = wait_for(&reader, PollFlags::IN, Instant::now() + PATIENCE);
+    assert!(is_heard, "the child was not started");
+    let mut said = [0; 64];
+    let count = reader.read(&mut said).unwrap();
+    (reader, String::from_utf8_lossy(&said[..count]).trim().to_owned())
 }

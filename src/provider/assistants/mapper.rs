@@ -51,10 +51,16 @@ impl Mapper {
 
     /// One event of the upstream.
     pub fn accept(&mut self, name: &str, data: &str) {
+        let peer = &self.peer;
+        tracing::trace!(
+            name = &*peer.scrub(name),
+            data = &*peer.scrub(data),
+            "an event of the upstream"
+        );
         let Err(problem) = self.dispatch(name, data) else {
             return;
         };
-        tracing::debug!(name, %problem, "an event of the upstream could not be read");
+        log_unreadable(&problem, "an event of the upstream could not be read");
         let mended = mend_surrogates(data);
         if self.dispatch(name, &mended).is_err() {
             self.pass_on(name, &mended);
@@ -119,7 +125,7 @@ impl Mapper {
         } else if let Some(status) = name.strip_prefix("thread.run.") {
             // An end must not be missed because its object cannot be read.
             let run = serde_json::from_str(data).unwrap_or_else(|problem| {
-                tracing::debug!(name, %problem, "a run could not be read");
+                log_unreadable(&problem, "a run could not be read");
                 Run::default()
             });
             self.accept_run(status, run);
@@ -255,6 +261,11 @@ impl Mapper {
             data: data.unwrap_or_default(),
         });
     }
+}
+
+/// Says where the problem is, and not what it is: that would quote the answer.
+fn log_unreadable(problem: &serde_json::Error, what: &str) {
+    tracing::debug!(column = problem.column(), kind = ?problem.classify(), "{what}");
 }
 
 fn incomplete(reason: Option<String>, messages: &Messages) -> StopReason {

@@ -284,7 +284,6 @@ impl Reading {
     pub async fn more(&mut self) -> Result<bool, Error> {
         let more = self.events.fill().await?;
         while let Some(event) = self.events.next()? {
-            tracing::trace!(name = &*event.name, data = &*event.data, "an event of the upstream");
             self.mapper.accept(&event.name, &event.data);
         }
         Ok(more)

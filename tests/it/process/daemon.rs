@@ -111,6 +111,22 @@ impl Daemon {
         }
     }
 
+    /// Writes of these bytes what the daemon takes, until it takes nothing for a while; how many it took.
+    pub fn write_what_is_taken(&mut self, bytes: &[u8]) -> usize {
+        const A_WHILE: Duration = Duration::from_secs(1);
+        let input = self.input.as_ref().expect("the input is open");
+        let mut written = 0;
+        while written < bytes.len() {
+            match rustix::io::write(input, &bytes[written..]) {
+                Ok(count) => written += count,
+                Err(Errno::AGAIN) if wait_for(input, PollFlags::OUT, Instant::now() + A_WHILE) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => panic!("the daemon cannot be written to: {error}"),
+            }
+        }
+        written
+    }
+
     /// Writes a message.
     pub fn say(&mut self, message: &Value) {
         self.write(format!("{message}\n").as_bytes());
@@ -139,6 +155,12 @@ impl Daemon {
     /// The end of input.
     pub fn end_input(&mut self) {
         self.input = None;
+    }
+
+    /// The end of input, of a socket whose other direction may go on.
+    pub fn shut_input(&mut self) {
+        let input = self.input.as_ref().expect("the input is open");
+        rustix::net::shutdown(input, rustix::net::Shutdown::Write).unwrap();
     }
 
     /// Nobody reads any more.
@@ -406,7 +428,7 @@ pub fn end_of(pid: Pid) -> mpsc::Receiver<Instant> {
 }
 
 /// Whether the descriptor becomes ready before the deadline.
-pub fn wait_for(fd: &OwnedFd, wanted: PollFlags, deadline: Instant) -> bool {
+pub fn wait_for(fd: &impl AsFd, wanted: PollFlags, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = Timespec {
         tv_sec: left.as_secs() as i64,

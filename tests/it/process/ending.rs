@@ -1,10 +1,14 @@
+//! End of input, `shutdown`, `exit`, and the exit codes.
+
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::daemon::Daemon;
 use super::{home, stored_run};
-use crate::program::{Home, stdout};
+use crate::program::{Home, PATIENCE, stdout};
 
 /// What `exit` may take, and what this machine may take besides.
 const SOON: Duration = Duration::from_millis(1500 + 1000);
@@ -190,4 +194,51 @@ fn exit_does_not_wait_for_a_client_that_does_not_read() {
     assert!(took < SOON, "{took:?}");
     daemon.close_output();
     daemon.finish(1);
+}
+
+/// A daemon whose run has ended, with more to say than its client reads, after the end of its input.
+fn talkative_daemon(home: &Home, process: Option<u32>) -> Daemon {
+    let mut daemon = Daemon::start(home);
+    daemon.request(1, "initialize", json!({ "processId": process }));
+    daemon.ask(2, "large");
+    let run = daemon.notification("assistant/started", 2)["runId"].clone();
+    daemon.end_input();
+    let deadline = Instant::now() + PATIENCE;
+    while stored_run(home, &run)["status"] != "completed" {
+        assert!(Instant::now() < deadline, "the run does not end");
+    }
+    daemon
+}
+
+#[test]
+fn a_daemon_that_only_flushes_can_still_be_told_to_leave() {
+    let home = home();
+    let mut daemon = talkative_daemon(&home, None);
+    let since = Instant::now();
+    daemon.signal(Signal::TERM);
+    let took = daemon.wait(PATIENCE).at - since;
+    assert!(took < SOON, "{took:?}");
+    daemon.close_output();
+    daemon.finish(0);
+
+    let mut editor = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let mut daemon = talkative_daemon(&home, Some(editor.id()));
+    let since = Instant::now();
+    editor.kill().unwrap();
+    editor.wait().unwrap();
+    let took = daemon.wait(PATIENCE).at - since;
+    assert!(took < SOON, "{took:?}");
+    daemon.close_output();
+    daemon.finish(0);
+
+    let mut daemon = talkative_daemon(&home, None);
+    let since = Instant::now();
+    daemon.close_output();
+    let took = daemon.finish(0).at - since;
+    assert!(took < SOON, "{took:?}");
+
+    let mut daemon = talkative_daemon(&home, None);
+    daemon.result(2);
+    assert_eq!(daemon.text(2).len(), 400_000, "who reads late gets everything");
+    daemon.finish(0);
 }

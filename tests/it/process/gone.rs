@@ -1,6 +1,9 @@
+//! A client that is gone, by its stdout or by its process.
+
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use serde_json::{Value, json};
 
 use super::daemon::{Daemon, wait_for};
@@ -10,6 +13,12 @@ use crate::program::{Home, PATIENCE};
 
 /// The promise is 100 ms; a machine that has other things to do may take longer.
 const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// Ends of a kind, with its name.
+type Kind = (&'static str, fn() -> Ends);
+
+/// The kinds that tell when nobody reads.
+const KINDS: &[Kind] = &[("pipes", pipes), ("sockets", sockets)];
 
 /// Waits for the end of a daemon whose client went away at this moment.
 fn expect_gone(mut daemon: Daemon, since: Instant, what: &str) {
@@ -33,8 +42,7 @@ fn expect_client_gone(home: &Home, run: &Value, text: &str) {
 /// The client's process is killed while its pipes stay open elsewhere: only stdout tells.
 #[test]
 fn a_closed_stdout_ends_an_idle_daemon() {
-    let kinds: [(&str, fn() -> Ends); 2] = [("pipes", pipes), ("sockets", sockets)];
-    for (kind, ends) in kinds {
+    for (kind, ends) in KINDS {
         for has_spoken in [false, true] {
             let home = home();
             let mut daemon = Daemon::run(home.command(&["--stdio"]), ends());
@@ -51,8 +59,7 @@ fn a_closed_stdout_ends_an_idle_daemon() {
 
 #[test]
 fn a_closed_stdout_ends_runs_that_say_nothing() {
-    let kinds: [(&str, fn() -> Ends); 2] = [("pipes", pipes), ("sockets", sockets)];
-    for (kind, ends) in kinds {
+    for (kind, ends) in KINDS {
         let home = home();
         let mut daemon = Daemon::run(home.command(&["--stdio"]), ends());
         daemon.ask(1, "stall");
@@ -76,8 +83,7 @@ fn a_closed_stdout_ends_runs_that_say_nothing() {
 
 #[test]
 fn a_closed_stdout_ends_runs_that_stream() {
-    let kinds: [(&str, fn() -> Ends); 2] = [("pipes", pipes), ("sockets", sockets)];
-    for (kind, ends) in kinds {
+    for (kind, ends) in KINDS {
         for word in ["endless", "huge"] {
             let home = home();
             let mut daemon = Daemon::run(home.command(&["--stdio"]), ends());
@@ -99,17 +105,67 @@ fn a_closed_stdout_ends_runs_that_stream() {
     }
 }
 
+/// Nobody is left to answer, though the input had ended in good order before.
 #[test]
-fn a_closed_socket_of_both_directions_ends_the_daemon() {
+fn a_closed_stdout_counts_after_the_end_of_input_and_after_shutdown_too() {
+    for is_shut in [false, true] {
+        let home = home();
+        let mut daemon = Daemon::start(&home);
+        daemon.ask(1, "stall");
+        let run = daemon.notification("assistant/delta", 1)["runId"].clone();
+        if is_shut {
+            daemon.request(2, "shutdown", json!(null));
+            daemon.result(2);
+        } else {
+            daemon.end_input();
+        }
+        let since = Instant::now();
+        daemon.close_output();
+        expect_gone(daemon, since, "after the end of input");
+        let reason = if is_shut { "cancelled" } else { "clientGone" };
+        assert_eq!(stored_run(&home, &run)["stopReason"], reason);
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_a_run_that_waits_for_the_clients_tool() {
     let home = home();
-    let mut daemon = Daemon::run(home.command(&["--stdio"]), one_socket());
-    daemon.ask(1, "stall");
-    let run = daemon.notification("assistant/delta", 1)["runId"].clone();
+    let mut daemon = Daemon::start(&home);
+    daemon.request(1, "initialize", json!({ "capabilities": { "toolCall": true } }));
+    daemon.ask(2, "tool");
+    daemon.until("`tool/call`", |message| message["method"] == "tool/call");
+    let run = daemon.notification("assistant/started", 2)["runId"].clone();
     let since = Instant::now();
-    daemon.end_input();
     daemon.close_output();
-    expect_gone(daemon, since, "one socket");
-    expect_client_gone(&home, &run, "Wait");
+    expect_gone(daemon, since, "a tool call is open");
+    expect_client_gone(&home, &run, "Look: ");
+}
+
+/// A socket for both directions, and a terminal, are closed as a whole.
+#[test]
+fn closed_ends_of_both_directions_end_the_daemon() {
+    let kinds: &[Kind] = &[
+        ("one socket", one_socket),
+        #[cfg(target_os = "linux")]
+        ("terminal", super::ends::terminal),
+    ];
+    for (kind, ends) in kinds {
+        for word in [None, Some("stall"), Some("endless")] {
+            let home = home();
+            let mut daemon = Daemon::run(home.command(&["--stdio"]), ends());
+            let run = word.map(|word| {
+                daemon.ask(1, word);
+                daemon.notification("assistant/delta", 1)["runId"].clone()
+            });
+            let since = Instant::now();
+            daemon.end_input();
+            daemon.close_output();
+            expect_gone(daemon, since, &format!("{kind}, {word:?}"));
+            if let Some(run) = run {
+                expect_client_gone(&home, &run, "");
+            }
+        }
+    }
 }
 
 /// A process that stands for the editor.
@@ -149,25 +205,27 @@ fn the_death_of_the_watched_process_ends_the_daemon() {
 fn a_process_that_is_not_there_is_not_watched() {
     let mut dead = editor();
     dead.kill().unwrap();
-    let zombie_until_waited_for = json!(dead.id());
-    super::daemon::end_of(rustix::process::Pid::from_child(&dead))
-        .recv()
-        .unwrap();
-    for (process, has_been_waited_for) in [
-        (zombie_until_waited_for.clone(), false),
-        (zombie_until_waited_for, true),
-        (json!(4_194_304_u32 * 2), true),
-        (json!(null), true),
+    super::daemon::end_of(Pid::from_child(&dead)).recv().unwrap();
+    // Dead, with its number still taken.
+    expect_not_watched(json!(dead.id()));
+    dead.wait().unwrap();
+    for process in [
+        json!(dead.id()),
+        json!(i32::MAX),
+        json!(u32::MAX),
+        json!(0),
+        json!(null),
     ] {
-        if has_been_waited_for {
-            dead.wait().unwrap();
-        }
-        let home = home();
-        let mut daemon = Daemon::start(&home);
-        assert_eq!(watching(&mut daemon, process), false);
-        super::is_well(&mut daemon, 2);
-        daemon.leave();
+        expect_not_watched(process);
     }
+}
+
+fn expect_not_watched(process: Value) {
+    let home = home();
+    let mut daemon = Daemon::start(&home);
+    assert_eq!(watching(&mut daemon, process), false);
+    super::is_well(&mut daemon, 2);
+    daemon.leave();
 }
 
 /// The whole scene: an editor starts assistd, says who it is, and is killed, while its pipes are held open by others.
@@ -175,7 +233,7 @@ fn a_process_that_is_not_there_is_not_watched() {
 #[test]
 fn a_killed_editor_leaves_no_daemon_behind() {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    use rustix::process::{PidfdFlags, pidfd_open};
 
     let home = home();
     // The shell waits for its child, so it is still there to be killed.
@@ -206,8 +264,6 @@ fn a_killed_editor_leaves_no_daemon_behind() {
 #[cfg(target_os = "linux")]
 #[test]
 fn no_child_is_left_behind() {
-    use std::io::Read;
-
     use rustix::event::PollFlags;
 
     for signal in [None, Some(rustix::process::Signal::TERM)] {
@@ -224,21 +280,21 @@ fn no_child_is_left_behind() {
         let mut daemon = Daemon::start(&home);
         daemon.ask(1, "hello");
         // Its end is seen when neither the shell nor its child holds the other side.
-        let mut fifo = std::fs::File::open(&fifo).unwrap();
-        let mut started = [0; 8];
-        fifo.read_exact(&mut started).unwrap();
+        let (fifo, said) = super::listen(&fifo);
+        assert_eq!(said, "started");
         let since = Instant::now();
         match signal {
             None => daemon.close_output(),
             Some(signal) => {
                 daemon.signal(signal);
-                daemon.rest();
+                assert_eq!(daemon.result(1)["status"], "cancelled");
+                assert_eq!(daemon.rest(), [json!(null); 0]);
             }
         }
         expect_gone(daemon, since, "with a key command under way");
         let deadline = Instant::now() + PATIENCE;
         assert!(
-            wait_for(&fifo.into(), PollFlags::IN, deadline),
+            wait_for(&fifo, PollFlags::IN, deadline),
             "the key command outlived the daemon"
         );
     }

@@ -1,3 +1,8 @@
+//! What survives kill -9.
+
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::daemon::Daemon;
@@ -42,7 +47,7 @@ fn kill_after(home: &Home, bytes: usize, whole: &str) {
     daemon.ask_in(2, &thread, "count");
     let run = daemon.notification("assistant/started", 2)["runId"].clone();
     daemon.read_bytes(bytes);
-    daemon.signal(rustix::process::Signal::KILL);
+    daemon.signal(Signal::KILL);
     // What was on its way counts as shown.
     daemon.read_bytes(usize::MAX);
     let shown = shown(daemon.unparsed());
@@ -197,4 +202,35 @@ fn what_the_user_said_survives_kill_9() {
         .map(|message| message["content"][0]["text"].as_str().unwrap())
         .collect();
     assert_eq!(said, ["stall", "and then?"]);
+}
+
+/// A program that the daemon had started lives on, and must not pass for the daemon: it inherits nothing.
+#[test]
+fn what_a_killed_daemon_started_is_in_nobodys_way() {
+    let home = Home::new();
+    let script = home.write("answers.toml", super::SCRIPT);
+    let fifo = home.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    home.write_config(&format!(
+        "default_provider = \"s\"\n\
+         [providers.s]\ndialect = \"scripted\"\nscript = \"{}\"\n\
+         [providers.p]\ndialect = \"assistants\"\nbase_url = \"http://127.0.0.1:9/v1\"\n\
+         api_key_command = [\"/bin/sh\", \"-c\", \"echo $$ > {}; exec /bin/sleep 600\"]\n\
+         [assistants.a]\nprovider = \"p\"\nassistant_id = \"asst_1\"\n",
+        script.display(),
+        fifo.display()
+    ));
+    let mut daemon = Daemon::start(&home);
+    daemon.ask(1, "stall");
+    let run = daemon.notification("assistant/delta", 1)["runId"].clone();
+    daemon.request(2, "assistant/send", json!({ "content": "hello", "assistant": "a" }));
+    let (_, child) = super::listen(&fifo);
+    let child = Pid::from_raw(child.parse().unwrap()).unwrap();
+    daemon.kill();
+    let stored = super::stored_run(&home, &run);
+    kill_process(child, Signal::KILL).expect("the program has outlived the daemon");
+    assert_eq!(
+        (&stored["status"], &stored["stopReason"]),
+        (&json!("interrupted"), &json!("daemonKilled"))
+    );
 }

@@ -1,3 +1,5 @@
+//! Sizes: of lines, of input, of answers.
+
 use serde_json::{Value, json};
 
 use super::daemon::{Daemon, MAX_LINE};

@@ -1,3 +1,5 @@
+//! A client that reads slowly, or not at all.
+
 use serde_json::json;
 
 use super::daemon::MAX_LINE;
@@ -89,4 +91,43 @@ fn an_answer_that_waited_comes_whole_in_fewer_deltas() {
     daemon.request(2, "run/get", json!({ "runId": started["runId"] }));
     assert_eq!(daemon.result(2)["status"], "completed");
     daemon.leave();
+}
+
+/// With 1,024 responses that nobody reads, the daemon takes no more requests, until somebody does. It can be told to
+/// leave all the same.
+#[test]
+fn requests_whose_responses_nobody_reads_are_held_back_at_last() {
+    let home = home();
+    for is_read in [true, false] {
+        let mut daemon = Daemon::start(&home);
+        super::is_well(&mut daemon, 1);
+        let (mut sent, mut bytes) = (0, Vec::new());
+        for id in 100..100_000 {
+            let request = json!({ "jsonrpc": "2.0", "id": id, "method": "provider/list", "params": {} });
+            bytes.extend_from_slice(format!("{request}\n").as_bytes());
+        }
+        let written = daemon.write_what_is_taken(&bytes);
+        assert!(written < bytes.len() / 2, "{written} bytes were taken");
+        if !is_read {
+            daemon.signal(rustix::process::Signal::TERM);
+            daemon.wait(std::time::Duration::from_millis(2500));
+            daemon.close_output();
+            daemon.finish(0);
+            continue;
+        }
+        // The line that was cut is completed, and everything is answered in its order.
+        let rest = bytes[written..].iter().position(|byte| *byte == b'\n').unwrap();
+        let last = bytes[..=written + rest].iter().filter(|byte| **byte == b'\n').count();
+        while sent < last / 2 {
+            assert_eq!(daemon.read().unwrap()["id"], 100 + sent as u64);
+            sent += 1;
+        }
+        daemon.write(&bytes[written..=written + rest]);
+        while sent < last {
+            assert_eq!(daemon.read().unwrap()["id"], 100 + sent as u64);
+            sent += 1;
+        }
+        println!("{sent} requests were taken while nobody read");
+        daemon.leave();
+    }
 }

@@ -1,3 +1,5 @@
+//! Another implementation of JSON-RPC as the client.
+
 use std::io;
 use std::process::Stdio;
 

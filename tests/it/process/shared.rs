@@ -1,10 +1,15 @@
+//! Several daemons, one database.
+
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{Daemon, home, is_well};
+use super::{Daemon, home, is_well, stored_run};
 
 #[test]
 fn two_daemons_see_each_others_threads_and_wait_for_nothing() {
@@ -111,5 +116,39 @@ fn many_daemons_at_once_lose_nothing() {
         threads
             .iter()
             .all(|thread| thread["messages"] == 2 && thread["activeRun"].is_null())
+    );
+}
+
+/// Somebody has the right to write and does not give it back: a process that was stopped in the middle, say.
+#[test]
+fn a_database_that_is_held_up_holds_up_no_end() {
+    let home = home();
+    let mut daemon = Daemon::start(&home);
+    daemon.ask(1, "stall");
+    let run = daemon.notification("assistant/delta", 1)["runId"].clone();
+    daemon.request(2, "server/status", json!({}));
+    let database = daemon.result(2)["database"].as_str().unwrap().to_owned();
+    let lock = File::open(Path::new(&database).with_file_name("write.lock")).unwrap();
+    lock.lock().unwrap();
+
+    daemon.ask(3, "never stored");
+    daemon.request(4, "thread/create", json!({}));
+    let since = Instant::now();
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.result(1)["status"], "cancelled");
+    for id in [3, 4] {
+        assert_eq!(daemon.error(id)["data"]["kind"], "shuttingDown");
+    }
+    let shown = daemon.text(1);
+    let took = daemon.finish(0).at - since;
+    println!("gone after {took:?}");
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+
+    // What was shown, and how it ended, stands in the journal.
+    drop(lock);
+    let stored = stored_run(&home, &run);
+    assert_eq!(
+        (&stored["status"], &stored["text"]),
+        (&json!("cancelled"), &json!(shown))
     );
 }

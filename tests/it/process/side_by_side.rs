@@ -1,3 +1,5 @@
+//! Many threads over one connection.
+
 use serde_json::json;
 
 use super::{Daemon, home};

@@ -1,3 +1,5 @@
+//! SIGTERM, SIGINT, SIGHUP.
+
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;

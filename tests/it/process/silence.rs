@@ -1,3 +1,5 @@
+//! Nothing foreign on stdout, nothing at all on stderr; a panic is one run's error.
+
 use serde_json::json;
 
 use super::{Daemon, home, is_well, stored_run};

@@ -1,3 +1,5 @@
+//! What stdin and stdout may be, and how they are left.
+
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
@@ -35,6 +37,19 @@ fn answers_are_whole_on_whatever_stdin_and_stdout_are() {
         daemon.request(3, "shutdown", json!(null));
         daemon.result(3);
         daemon.notify("exit");
+        daemon.finish(0);
+    }
+}
+
+/// A socket can say that no more comes, and still be read from.
+#[test]
+fn the_end_of_one_direction_is_not_the_end_of_both() {
+    for ends in [sockets(), one_socket()] {
+        let home = home();
+        let mut daemon = Daemon::run(home.command(&["--stdio"]), ends);
+        daemon.ask(1, "slowly");
+        daemon.shut_input();
+        assert_eq!(daemon.result(1)["text"], "one two three four five six seven eight");
         daemon.finish(0);
     }
 }
