@@ -72,10 +72,11 @@ async fn an_upstream_that_does_not_answer_holds_a_cancel_up_for_its_deadline_onl
 
 #[tokio::test]
 async fn a_run_that_is_cancelled_before_it_has_a_name_is_still_told_to_stop() {
-    let gate = Arc::new(Notify::new());
+    let (gate, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let stream = Reply::events("")
         .wait(&gate)
         .bytes(said())
+        .wait(&told)
         .bytes(run("cancelled", json!({})));
     let upstream = Upstream::start([stream, Reply::json(200, json!({}))]).await;
     let request = request("u1:hello");
@@ -85,6 +86,8 @@ async fn a_run_that_is_cancelled_before_it_has_a_name_is_still_told_to_stop() {
         upstream.request(1).await;
         cancel.cancel();
         gate.notify_one();
+        upstream.request(2).await;
+        told.notify_one();
     };
     let ((events, end), ()) = tokio::join!(play(&provider, request), cancelling);
     assert_eq!((text(&events).as_str(), end), ("", End::Cancelled));
