@@ -56,7 +56,6 @@ mod descriptor;
 pub mod transcript;
 pub mod thread;
 mod ids;
-mod turn;
 pub mod rpc;
 pub mod frame;
 pub mod config;

@@ -10,16 +10,12 @@ use tokio::time::{Instant, Sleep};
 use super::Peer;
 use crate::error::{Error, Kind};
 use crate::provider::sse::{Parser, SseEvent};
-use crate::turn::one_turn;
 
 /// The largest single event. Whoever sends more without an end means no good.
 const EVENT_MAX: usize = 64 * 1024 * 1024;
 
 /// The longest JSON text that is read where events were promised.
 const JSON_MAX: usize = 64 * 1024;
-
-/// How many bytes are collected before their events are read.
-const TOGETHER: usize = 64 * 1024;
 
 /// Server-sent events as they come: [`EventStream::fill`] waits for bytes, [`EventStream::next`] gives what is whole.
 #[derive(Debug)]
@@ -32,8 +28,6 @@ pub struct EventStream {
     silence: Pin<Box<Sleep>>,
     /// Whether a byte that is not white space has come, and the body is no JSON text.
     begun: bool,
-    /// That the connection has broken, to be told when the events before it have been read.
-    broken: Option<Error>,
 }
 
 impl EventStream {
@@ -45,15 +39,11 @@ impl EventStream {
             idle,
             silence: Box::pin(tokio::time::sleep(idle)),
             begun: false,
-            broken: None,
         }
     }
 
     /// Waits for more bytes; false at the end of the body. May be dropped while it waits: no byte is lost.
     pub async fn fill(&mut self) -> Result<bool, Error> {
-        if let Some(error) = self.broken.take() {
-            return Err(error);
-        }
         let Some(chunk) = self.chunk().await? else {
             return Ok(false);
         };
@@ -65,29 +55,7 @@ impl EventStream {
             }
         }
         self.parser.push(&chunk);
-        if self.begun {
-            self.fill_with_what_is_there().await;
-        }
         Ok(true)
-    }
-
-    /// A body comes one chunk a poll, however many have arrived: the connection's task has to run for each.
-    async fn fill_with_what_is_there(&mut self) {
-        while self.parser.pending() < TOGETHER {
-            let chunk = tokio::select! {
-                biased;
-                chunk = self.response.chunk() => chunk,
-                () = one_turn() => return,
-            };
-            match chunk {
-                Ok(Some(chunk)) => self.parser.push(&chunk),
-                Ok(None) => return,
-                Err(error) => {
-                    self.broken = Some(self.peer.broken(error));
-                    return;
-                }
-            }
-        }
     }
 
     /// The next whole event of the bytes so far. Ask until there is none before the next [`EventStream::fill`].
