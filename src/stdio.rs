@@ -29,12 +29,19 @@ pub struct Stdout(End);
 
 /// One end of a connection.
 enum End {
-    /// Opened anew, so that not waiting is ours alone.
-    Pipe(AsyncFd<OwnedFd>),
-    Socket(AsyncFd<OwnedFd>),
-    /// A terminal, or a pipe that could not be opened anew.
-    Polled(AsyncFd<OwnedFd>),
+    Waiting(AsyncFd<OwnedFd>, Kind),
     File(File),
+}
+
+/// How a descriptor that can be waited for is used without waiting in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Opened anew, so that not waiting is ours alone.
+    Pipe,
+    /// Asked not to wait, each time.
+    Socket,
+    /// A terminal, or a pipe that could not be opened anew: polled first.
+    Other,
 }
 
 impl Stdin {
@@ -54,8 +61,8 @@ impl Stdout {
     /// cannot be seen it never ends, and the next write tells.
     pub fn closed(&self) -> io::Result<impl Future<Output = ()> + 'static> {
         let watched = match &self.0 {
-            End::Pipe(fd) => Some(watch(fd.as_fd(), Interest::ERROR)?),
-            End::Socket(fd) | End::Polled(fd) => Some(watch(fd.as_fd(), Interest::WRITABLE)?),
+            End::Waiting(fd, Kind::Pipe) => Some(watch(fd.as_fd(), Interest::ERROR)?),
+            End::Waiting(fd, Kind::Socket | Kind::Other) => Some(watch(fd.as_fd(), Interest::WRITABLE)?),
             End::File(_) => None,
         };
         Ok(async move {
@@ -92,32 +99,29 @@ impl End {
         if kind == FileType::Fifo
             && let Some(anew) = open_anew(fd, interest)
         {
-            return register(anew, interest).map(End::Pipe);
+            return register(anew, interest).map(|fd| End::Waiting(fd, Kind::Pipe));
         }
         match register(own, interest) {
-            Ok(polled) if kind == FileType::Socket => Ok(End::Socket(polled)),
-            Ok(polled) => Ok(End::Polled(polled)),
+            Ok(fd) if kind == FileType::Socket => Ok(End::Waiting(fd, Kind::Socket)),
+            Ok(fd) => Ok(End::Waiting(fd, Kind::Other)),
             // What cannot be waited for, such as /dev/null, never makes anybody wait.
             Err(_) => Ok(End::File(fd.try_clone_to_owned()?.into())),
         }
     }
 
     fn read(&mut self, to: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let (fd, is_socket, polls) = match self {
+        let (fd, kind) = match self {
             End::File(file) => return Poll::Ready(file.read(to)),
-            End::Pipe(fd) => (fd, false, false),
-            End::Socket(fd) => (fd, true, false),
-            End::Polled(fd) => (fd, false, true),
+            End::Waiting(fd, kind) => (fd, *kind),
         };
         loop {
             let mut guard = ready!(fd.poll_read_ready(context))?;
             let result = guard.try_io(|fd| {
                 let fd = fd.as_fd();
-                if is_socket {
-                    return Ok(rustix::net::recv(fd, &mut *to, RecvFlags::DONTWAIT)?.0);
-                }
-                if polls {
-                    is_ready(fd, PollFlags::IN)?;
+                match kind {
+                    Kind::Pipe => {}
+                    Kind::Socket => return Ok(rustix::net::recv(fd, &mut *to, RecvFlags::DONTWAIT)?.0),
+                    Kind::Other => is_ready(fd, PollFlags::IN)?,
                 }
                 Ok(rustix::io::read(fd, &mut *to)?)
             });
@@ -128,24 +132,23 @@ impl End {
     }
 
     fn write(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let (fd, is_socket, polls) = match self {
+        let (fd, kind) = match self {
             End::File(file) => return Poll::Ready(file.write(bytes)),
-            End::Pipe(fd) => (fd, false, false),
-            End::Socket(fd) => (fd, true, false),
-            End::Polled(fd) => (fd, false, true),
+            End::Waiting(fd, kind) => (fd, *kind),
         };
         loop {
             let mut guard = ready!(fd.poll_write_ready(context))?;
             let result = guard.try_io(|fd| {
                 let fd = fd.as_fd();
-                if is_socket {
-                    return Ok(rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?);
+                match kind {
+                    Kind::Pipe => Ok(rustix::io::write(fd, bytes)?),
+                    // A Rust program ignores SIGPIPE, so this is an error like any other when the client is gone.
+                    Kind::Socket => Ok(rustix::net::send(fd, bytes, SendFlags::DONTWAIT)?),
+                    Kind::Other => {
+                        is_ready(fd, PollFlags::OUT)?;
+                        Ok(rustix::io::write(fd, &bytes[..bytes.len().min(PIPE_BUF)])?)
+                    }
                 }
-                if polls {
-                    is_ready(fd, PollFlags::OUT)?;
-                    return Ok(rustix::io::write(fd, &bytes[..bytes.len().min(PIPE_BUF)])?);
-                }
-                Ok(rustix::io::write(fd, bytes)?)
             });
             if let Ok(result) = result {
                 return Poll::Ready(result);

@@ -16,36 +16,20 @@ fn the_second_answer_depends_on_the_first() {
     let home = Home::new();
     let mut daemon = start(&home);
     let mut thread_id = Value::Null;
-    for (question, expected) in QUESTIONS {
-        let answer = ask(&mut daemon, question, &thread_id);
-        assert!(answer.deltas >= 3, "{question} came in {} deltas", answer.deltas);
-        assert_eq!(answer.heard, answer.result["text"], "the deltas joined are the text");
-        assert!(
-            answer.heard.contains(expected),
-            "{question} was answered: {}",
-            answer.heard
-        );
-        thread_id = answer.result["threadId"].clone();
+    for question in QUESTIONS {
+        thread_id = ask_well(&mut daemon, question, &thread_id);
     }
-    daemon.end_input();
-    assert!(daemon.finish().status.success());
+    end(daemon);
 }
 
 #[test]
 fn a_daemon_started_anew_goes_on_from_what_is_kept() {
     let home = Home::new();
     let mut thread_id = Value::Null;
-    for (question, expected) in QUESTIONS {
+    for question in QUESTIONS {
         let mut daemon = start(&home);
-        let answer = ask(&mut daemon, question, &thread_id);
-        assert!(
-            answer.heard.contains(expected),
-            "{question} was answered: {}",
-            answer.heard
-        );
-        thread_id = answer.result["threadId"].clone();
-        daemon.end_input();
-        assert!(daemon.finish().status.success());
+        thread_id = ask_well(&mut daemon, question, &thread_id);
+        end(daemon);
     }
 }
 
@@ -74,8 +58,7 @@ fn a_cancelled_answer_keeps_its_text_and_the_next_one_comes() {
     assert_eq!(result["text"], heard.as_str());
     let answer = ask(&mut daemon, QUESTIONS[0].0, &Value::Null);
     assert!(answer.heard.contains(QUESTIONS[0].1));
-    daemon.end_input();
-    assert!(daemon.finish().status.success());
+    end(daemon);
 }
 
 struct Answer {
@@ -91,6 +74,24 @@ fn start(home: &Home) -> Running {
     let mut command = home.command(&[]);
     command.env("ASSISTD_CACHE_DIR", cache_dir);
     Running::of(command)
+}
+
+/// Asks, expects an answer that streams and has this word in it, and gives the thread.
+fn ask_well(daemon: &mut Running, (question, expected): (&str, &str), thread_id: &Value) -> Value {
+    let answer = ask(daemon, question, thread_id);
+    assert!(answer.deltas >= 3, "{question} came in {} deltas", answer.deltas);
+    assert_eq!(answer.heard, answer.result["text"], "the deltas joined are the text");
+    assert!(
+        answer.heard.contains(expected),
+        "{question} was answered: {}",
+        answer.heard
+    );
+    answer.result["threadId"].clone()
+}
+
+fn end(mut daemon: Running) {
+    daemon.end_input();
+    assert!(daemon.finish().status.success());
 }
 
 fn ask(daemon: &mut Running, question: &str, thread_id: &Value) -> Answer {
