@@ -79,7 +79,7 @@ pub struct Options {
     /// Makes sampling repeatable, where the model allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// The longest answer, in tokens.
+    /// The longest answer, in tokens; where absent, 1024 for the embedded model and the upstream's own limit elsewhere.
     #[serde(default, alias = "max_output_tokens", skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u32>,
     /// How many rounds of tool calls a run may have; 16 where absent.

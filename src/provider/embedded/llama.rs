@@ -19,6 +19,10 @@ use crate::provider::{End, Event};
 /// How many tokens of the prompt are read at once: enough to be fast, few enough to be cancelled soon.
 const PREFILL: usize = 64;
 
+/// The longest answer where the request names none, in tokens. A small model that has lost its thread would else write
+/// until its context is full, which takes minutes.
+const USUAL_MOST: u32 = 1024;
+
 /// Holds one model, and the conversations that it has read.
 #[derive(Default)]
 pub(super) struct Llama {
@@ -149,8 +153,8 @@ impl<'a> Answer<'a> {
 
     /// Why nothing more may be written.
     fn limit(&self) -> Option<StopReason> {
-        let most = self.job.request.options.max_output_tokens;
-        if most.is_some_and(|most| self.written() >= most as usize) {
+        let most = self.job.request.options.max_output_tokens.unwrap_or(USUAL_MOST);
+        if self.written() >= most as usize {
             return Some(StopReason::MaxTokens);
         }
         (self.warm.ids.len() >= self.model.context).then_some(StopReason::ContextFull)
