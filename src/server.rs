@@ -147,6 +147,16 @@ enum Owner {
     Fold,
 }
 
+impl Owner {
+    /// The request that only this task answers.
+    fn reply(&self) -> Option<&ReplyTo> {
+        match self {
+            Owner::Request(reply) | Owner::Deletion(_, reply) => Some(reply),
+            Owner::Run(_) | Owner::Thread(_) | Owner::Fold => None,
+        }
+    }
+}
+
 /// Serves one client until it leaves. The result is the process's exit code.
 pub(crate) async fn serve<I, O>(input: I, output: O, settings: Settings, signals: Signals) -> u8
 where

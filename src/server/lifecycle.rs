@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::reply::ReplyTo;
-use super::{Owner, Server, Stage, death, stalled};
+use super::{Server, Stage, death, stalled};
 use crate::config::{Dialect, Framing};
 use crate::error::{Error, Kind};
 use crate::protocol::{
@@ -246,10 +246,7 @@ impl Server {
     /// Who still waits, for a database that is held up by somebody else, is told that there is no more time.
     fn answer_what_is_left(&mut self) {
         let runs = self.runs.values_mut().filter_map(|run| run.reply.take());
-        let requests = self.owners.values().filter_map(|owner| match owner {
-            Owner::Request(reply) => Some(reply.clone()),
-            _ => None,
-        });
+        let requests = self.owners.values().filter_map(|owner| owner.reply().cloned());
         let waiting: Vec<ReplyTo> = runs.chain(requests).collect();
         for reply in waiting {
             let error = Error::new(Kind::ShuttingDown, "assistd had to leave before this was done");
@@ -276,9 +273,7 @@ impl Server {
             Phase::Open | Phase::Shut => false,
             Phase::InputEnded | Phase::Leaving(..) => self.runs.is_empty() && self.tasks.is_empty(),
             // Answers interest nobody now; what was shown is kept and upstreams are told.
-            Phase::Gone(_) => {
-                self.runs.is_empty() && self.owners.values().all(|owner| matches!(owner, Owner::Request(_)))
-            }
+            Phase::Gone(_) => self.runs.is_empty() && self.owners.values().all(|owner| owner.reply().is_some()),
             Phase::Over(_) => true,
         }
     }

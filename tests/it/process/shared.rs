@@ -128,15 +128,21 @@ fn a_database_that_is_held_up_holds_up_no_end() {
     let run = daemon.notification("assistant/delta", 1)["runId"].clone();
     daemon.request(2, "server/status", json!({}));
     let database = daemon.result(2)["database"].as_str().unwrap().to_owned();
+    daemon.request(5, "thread/create", json!({}));
+    let thread = daemon.result(5)["threadId"].clone();
     let lock = File::open(Path::new(&database).with_file_name("write.lock")).unwrap();
     lock.lock().unwrap();
 
     daemon.ask(3, "never stored");
     daemon.request(4, "thread/create", json!({}));
+    daemon.request(6, "thread/delete", json!({ "threadId": thread }));
+    // Answered without the database: by then all of them were taken.
+    daemon.request(7, "server/status", json!({}));
+    daemon.result(7);
     let since = Instant::now();
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.result(1)["status"], "cancelled");
-    for id in [3, 4] {
+    for id in [3, 4, 6] {
         assert_eq!(daemon.error(id)["data"]["kind"], "shuttingDown");
     }
     let shown = daemon.text(1);
