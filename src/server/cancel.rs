@@ -73,33 +73,23 @@ impl Server {
             let reply = run.reply.as_ref().and_then(|reply| reply.id.as_ref());
             reply.is_some_and(|waiting| waiting.as_value() == *id)
         };
-        let run_ids: Vec<String> = self
-            .runs
-            .iter()
-            .filter(|(_, run)| waits(run))
-            .map(|(run_id, _)| run_id.clone())
-            .collect();
-        for run_id in run_ids {
-            self.stop_run(&run_id, StopReason::Cancelled);
-        }
+        self.stop_runs(waits, StopReason::Cancelled);
     }
 
     /// Ends every run of a thread.
     pub(super) fn stop_thread(&mut self, thread_id: &str, reason: StopReason) {
-        let run_ids: Vec<String> = self
-            .runs
-            .iter()
-            .filter(|(_, run)| run.thread_id == thread_id && run.stage != Stage::Preparing)
-            .map(|(run_id, _)| run_id.clone())
-            .collect();
-        for run_id in run_ids {
-            self.stop_run(&run_id, reason);
-        }
+        let is_in_it = |run: &LiveRun| run.thread_id == thread_id && run.stage != Stage::Preparing;
+        self.stop_runs(is_in_it, reason);
     }
 
     /// Ends every run.
     pub(super) fn stop_all(&mut self, reason: StopReason) {
-        let run_ids: Vec<String> = self.runs.keys().cloned().collect();
+        self.stop_runs(|_| true, reason);
+    }
+
+    fn stop_runs(&mut self, wanted: impl Fn(&LiveRun) -> bool, reason: StopReason) {
+        let runs = self.runs.iter().filter(|(_, run)| wanted(run));
+        let run_ids: Vec<String> = runs.map(|(run_id, _)| run_id.clone()).collect();
         for run_id in run_ids {
             self.stop_run(&run_id, reason);
         }
