@@ -106,12 +106,36 @@ impl Dialect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Service {
-    /// api.openai.com's shape: a bearer key and `OpenAI-Beta: assistants=v2`.
+    /// api.openai.com's shape, and everybody's who imitates it: a bearer key.
     Openai,
-    /// Azure OpenAI's dated shape: `api-key` and `api-version`.
+    /// Azure OpenAI: the key goes into `api-key`, a token is a bearer.
     Azure,
-    /// Foundry Agent Service (classic): a bearer token and `api-version=v1`.
+    /// Microsoft Foundry: a bearer token.
     Foundry,
+}
+
+/// Where a thread's history is kept for the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum History {
+    /// In our own database: each request brings all of it, and the upstream keeps nothing.
+    Local,
+    /// At the upstream: each request names the response before it.
+    Upstream,
+}
+
+impl Service {
+    /// Whose a base URL is, by its host.
+    pub fn of(base: &reqwest::Url) -> Service {
+        let host = base.host_str().unwrap_or_default();
+        if host.ends_with(".openai.azure.com") || host.ends_with(".cognitiveservices.azure.com") {
+            Service::Azure
+        } else if host.ends_with(".services.ai.azure.com") {
+            Service::Foundry
+        } else {
+            Service::Openai
+        }
+    }
 }
 
 /// `[providers.NAME]`
@@ -144,6 +168,16 @@ pub struct ProviderSettings {
     /// More request headers; never for keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// Where the history of `responses` is kept: here (and sent with each request) or at the upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
+    /// Whether runs of `responses` go on upstream when the connection breaks or assistd dies, and are taken up again
+    /// where they were. The upstream keeps the responses then; false where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<bool>,
+    /// More members for the body of each request that asks for an answer, as the upstream's API names them.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub body: serde_json::Map<String, serde_json::Value>,
     /// How long a stream may be silent before it counts as broken, in seconds; 120 where absent.
     #[serde(default, alias = "idleTimeout", skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<f64>,
@@ -165,6 +199,9 @@ impl ProviderSettings {
             model: None,
             script: None,
             headers: BTreeMap::new(),
+            history: None,
+            background: None,
+            body: serde_json::Map::new(),
             idle_timeout: None,
             max_retries: None,
         }

@@ -22,6 +22,7 @@
 //! - [`store`]: threads, messages and runs in SQLite, and the journal beside it.
 //! - [`provider`]: the narrow waist. A request for an answer goes in, a stream of events in our own words comes out; one
 //!   module for each dialect.
+//! - [`desk`]: what the client is asked, and its answers.
 //! - `outbox`: the sending end, and the only task that writes to the client.
 //! - [`transcript`], [`thread`]: what a run has said so far, and what it was asked in, as plain data.
 //! - [`rpc`], [`frame`]: JSON text to messages and back; bytes to JSON texts and back.
@@ -50,6 +51,7 @@ pub mod stdio;
 mod run;
 pub mod store;
 pub mod provider;
+pub mod desk;
 mod outbox;
 mod watch;
 mod descriptor;

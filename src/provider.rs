@@ -29,9 +29,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::protocol::{
-    Annotation, AssistantEntry, Image, Options, PartKind, RateLimit, RunStep, StopReason, Tool, ToolOutput, Usage,
+    Annotation, AssistantEntry, Image, Options, Part, PartKind, RateLimit, RunStep, StopReason, Tool, Usage,
 };
 use crate::thread::Conversation;
+pub use crate::thread::{Round, ToolCall};
+use http::Endpoint;
 
 /// How long a cancelled stream may take to tell its upstream.
 pub const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
@@ -45,10 +47,46 @@ pub trait Provider: Send + Sync {
     /// The answer to this request. See the module's contract.
     fn answer(&self, request: Request) -> BoxStream<'static, Event>;
 
+    /// Whether the dialect and the model can take what is asked. An error is a sentence that says what they cannot;
+    /// nothing has been stored or sent by then.
+    fn takes(&self, _asked: &Asked<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The way to the upstream; none where there is no network between.
+    fn endpoint(&self) -> Option<&Endpoint> {
+        None
+    }
+
+    /// The models that the upstream offers, by name; empty where it lists none.
+    fn models(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Takes up a round that was begun by a process that is dead, which [`Request::anchor`] tells of: the round's
+    /// events from their beginning, so that whoever has some of them skips those. None where the dialect cannot, or the
+    /// anchor tells of no round under way.
+    fn resume(&self, _request: Request) -> Option<BoxStream<'static, Event>> {
+        None
+    }
+
     /// The assistants that the upstream itself lists; empty where the dialect has none.
     fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
         Box::pin(async { Ok(Vec::new()) })
     }
+}
+
+/// What somebody wants answered, before there is a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What the user says, paths read by now.
+    pub content: &'a [Part],
+    /// The model, if one is named.
+    pub model: Option<&'a str>,
+    /// The tools that the model may call.
+    pub tools: &'a [Tool],
+    /// Sampling, limits and the form of the answer.
+    pub options: &'a Options,
 }
 
 /// What to answer, and how. One request is one round: after tool calls the run asks again with `rounds` longer by one.
@@ -72,28 +110,6 @@ pub struct Request {
     pub cancel: CancellationToken,
 }
 
-/// One round of a run that ended in tool calls.
-#[derive(Debug, Clone)]
-pub struct Round {
-    /// The text that the model gave before the calls.
-    pub text: String,
-    /// What it called.
-    pub calls: Vec<ToolCall>,
-    /// What came back, one for each call.
-    pub outputs: Vec<ToolOutput>,
-}
-
-/// A tool that the model wants called.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ToolCall {
-    /// The upstream's id of the call.
-    pub id: String,
-    /// The tool's name.
-    pub name: String,
-    /// The arguments as the model wrote them: JSON, if the model did well.
-    pub arguments: String,
-}
-
 /// What happens in a run, in our own words.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -102,6 +118,9 @@ pub enum Event {
     /// What this provider wants back with the next request of the same thread (the upstream's thread and run, how much
     /// it has been told). Stored with the thread; the newest one counts.
     Anchor(Value),
+    /// What this provider wants back with this round, word for word, whenever the round goes upstream again: reasoning
+    /// that only the upstream can read. The newest one of a round counts.
+    Carry(Value),
     /// A message begins; text that follows belongs to it. `upstream_id` is the upstream's name for it.
     MessageStarted {
         /// The upstream's id, if it has one.

@@ -18,16 +18,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::desk::Desk;
 use crate::error::{Error, Kind};
 use crate::outbox::Lane;
 use crate::protocol::{EventType, PartKind, RunEvent, RunStatus, StopReason, ToolCallEntry, Usage};
 use crate::provider::{self, End, Event, Provider, Request, Round, ToolCall};
 use crate::store::Journal;
 use crate::transcript::{Entry, RunEnd, Transcript};
-
-pub use tools::{Ask, Desk, Reply};
 
 use batch::Batch;
 
@@ -160,6 +160,8 @@ struct Run {
     usage_before: Usage,
     /// Text of this round.
     round_text: String,
+    /// What the provider wants back with this round.
+    carry: Option<Value>,
     has_tools: bool,
 }
 
@@ -181,6 +183,7 @@ impl Run {
             stop: start.stop,
             usage_before: Usage::default(),
             round_text: String::new(),
+            carry: None,
         }
     }
 
@@ -207,8 +210,13 @@ impl Run {
             let Some(outputs) = self.call_tools(&calls).await else {
                 return (self.stop.end(), self.stopped_between_rounds(calls));
             };
-            let text = std::mem::take(&mut self.round_text);
-            self.request.rounds.push(Round { text, calls, outputs });
+            let round = Round {
+                text: std::mem::take(&mut self.round_text),
+                calls,
+                outputs,
+                carry: self.carry.take(),
+            };
+            self.request.rounds.push(round);
             self.request.anchor = self
                 .transcript
                 .borrow()
@@ -253,9 +261,8 @@ impl Run {
         let mut request = self.request.clone();
         request.anchor = Some(anchor);
         request.rounds.push(Round {
-            text: String::new(),
             calls,
-            outputs: Vec::new(),
+            ..Round::default()
         });
         Some(self.provider.answer(request))
     }
@@ -301,6 +308,7 @@ impl Run {
                 self.event(RunEvent::Usage { usage });
             }
             Event::Anchor(anchor) => self.entry(Entry::Anchor { anchor }),
+            Event::Carry(carry) => self.carry = Some(carry),
             Event::Status(status) => self.event(RunEvent::Status { status }),
             Event::ToolArguments {
                 step_id,

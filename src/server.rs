@@ -4,6 +4,7 @@
 //! is sent from here ([`Server::respond`] and, for a run's own request, [`Server::finish`]). Nothing here waits but the
 //! loop: what takes time is a task, and its end is an event of the loop, a panic too.
 
+mod asks;
 mod cancel;
 mod catalog;
 mod dispatch;
@@ -14,7 +15,6 @@ mod queue;
 mod reply;
 mod send;
 mod threads;
-mod tools;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -32,20 +32,21 @@ use tokio_util::codec::FramedRead;
 
 use crate::Signals;
 use crate::config::{Framing, Settings};
+use crate::desk::{Ask, Desk};
 use crate::error::{Error, Kind};
 use crate::frame::{FrameError, Frames};
 use crate::outbox::{self, Lane, Outbox};
 use crate::protocol::RunStatus;
-use crate::run::{Ask, Desk, Ended, Events, Stop};
+use crate::run::{Ended, Events, Stop};
 use crate::store::{Begun, Journal, Place, Snapshot, Store};
 use crate::transcript::Transcript;
 
+use asks::OpenAsks;
 use lifecycle::{Phase, Shutdown};
 use providers::Providers;
 use queue::ThreadQueue;
 use reply::{Batches, ReplyTo};
 use send::{Prepared, Sending};
-use tools::OpenAsks;
 
 /// How much is read at once, in bytes.
 const READ: usize = 16 * 1024;

@@ -2,7 +2,9 @@
 //!
 //! Nothing here waits, reads the clock or knows of the wire's framing. Content parts are the wire's own vocabulary.
 
-use crate::protocol::{Part, Role, RunStatus, Truncation};
+use serde_json::Value;
+
+use crate::protocol::{Part, Role, RunStatus, ToolOutput, Truncation};
 
 /// A conversation, as a run sees it when it starts: a snapshot, oldest message first.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +26,41 @@ pub struct Message {
     pub content: Vec<Part>,
     /// How far the run that made it came; user messages are `completed`.
     pub status: RunStatus,
+    /// What else the model did in the round that ended with this message. A round without text is a message without
+    /// content. None for most messages, and for all of users.
+    pub round: Option<Round>,
+}
+
+/// One round of a run: one request to the upstream, ended by calls that have been answered or by the answer's end.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Round {
+    /// The text that the model gave before the calls.
+    pub text: String,
+    /// What it called.
+    pub calls: Vec<ToolCall>,
+    /// What came back, by call. A call that nobody answered has none; see [`Round::output`].
+    pub outputs: Vec<ToolOutput>,
+    /// What its provider wants back with it, word for word. Never given to another provider.
+    pub carry: Option<Value>,
+}
+
+/// A tool that the model wants called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    /// The upstream's id of the call.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// The arguments as the model wrote them: JSON, if the model did well.
+    pub arguments: String,
+}
+
+impl Round {
+    /// What the model is told of this call: upstreams refuse a history with a call that has no output.
+    pub fn output(&self, call: &ToolCall) -> &str {
+        let output = self.outputs.iter().find(|output| output.call_id == call.id);
+        output.map_or("error: the call was not answered", |output| &output.output)
+    }
 }
 
 impl Message {
@@ -34,6 +71,7 @@ impl Message {
             role,
             content: vec![Part::text(text)],
             status: RunStatus::Completed,
+            round: None,
         }
     }
 

@@ -94,6 +94,48 @@ pub struct Options {
     /// How hard a reasoning model should think, in its own words: `low`, `medium`, `high`.
     #[serde(default, alias = "reasoning_effort", skip_serializing_if = "Option::is_none")]
     pub reasoning_effort: Option<String>,
+    /// Which summary of its reasoning the upstream should give, in its own words: `auto`, `concise`, `detailed`.
+    #[serde(default, alias = "reasoning_summary", skip_serializing_if = "Option::is_none")]
+    pub reasoning_summary: Option<String>,
+    /// The form of the answer; text where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Tools that the upstream itself runs, as its API writes them: `{"type": "web_search"}`.
+    #[serde(default, alias = "upstream_tools", skip_serializing_if = "Option::is_none")]
+    pub upstream_tools: Option<Vec<serde_json::Map<String, Value>>>,
+    /// How often a request that fails before anything was shown is sent again; the provider's `max_retries` where
+    /// absent, 0 for never.
+    #[serde(default, alias = "max_retries", skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<u32>,
+}
+
+/// The form that an answer must have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+pub enum Format {
+    /// Any text.
+    Text,
+    /// A JSON object of any shape; the instructions have to ask for one as well.
+    JsonObject,
+    /// JSON that this schema allows.
+    JsonSchema {
+        /// Letters, digits, `_` and `-`, at most 64; `answer` where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// What it is for, for the model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
+        /// A JSON Schema.
+        schema: serde_json::Map<String, Value>,
+        /// Whether the upstream must keep to the schema; true where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        strict: Option<bool>,
+    },
 }
 
 impl Options {
@@ -109,6 +151,13 @@ impl Options {
             tool_choice: over.tool_choice.clone().or_else(|| self.tool_choice.clone()),
             parallel_tool_calls: over.parallel_tool_calls.or(self.parallel_tool_calls),
             reasoning_effort: over.reasoning_effort.clone().or_else(|| self.reasoning_effort.clone()),
+            reasoning_summary: over
+                .reasoning_summary
+                .clone()
+                .or_else(|| self.reasoning_summary.clone()),
+            format: over.format.clone().or_else(|| self.format.clone()),
+            upstream_tools: over.upstream_tools.clone().or_else(|| self.upstream_tools.clone()),
+            max_retries: over.max_retries.or(self.max_retries),
         }
     }
 }

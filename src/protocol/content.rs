@@ -40,14 +40,8 @@ pub enum Part {
     },
     /// A picture.
     Image(Image),
-    /// A file that the upstream already holds.
-    File {
-        /// The upstream's id of the file.
-        file_id: String,
-        /// Its name, for people.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        name: Option<String>,
-    },
+    /// A file.
+    File(File),
     /// Something that the editor has open: its text goes to the model under its URI.
     Resource {
         /// Where it is, such as `file:///home/me/a.rs`.
@@ -63,10 +57,34 @@ pub enum Part {
     },
 }
 
-/// A picture, by exactly one of `url`, `fileId` or `data`.
+/// A file, by exactly one of `path`, `data` or `fileId`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct File {
+    /// Where it is on this machine: absolute, or a `file:` URI. Read when it is sent; the thread keeps what was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The bytes in base 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// The upstream's id of a file that it holds already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_id: Option<String>,
+    /// Its media type; guessed from the name and the bytes where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<String>,
+    /// Its name, for the model and for people; that of `path` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A picture, by exactly one of `path`, `url`, `fileId` or `data`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Image {
+    /// Where it is on this machine: absolute, or a `file:` URI. Read when it is sent; the thread keeps what was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Where the upstream can fetch it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -160,7 +178,7 @@ impl Part {
                 to.push('\n');
                 to.push_str(text);
             }
-            Part::Image(_) | Part::File { .. } => {}
+            Part::Image(_) | Part::File(_) => {}
         }
     }
 }

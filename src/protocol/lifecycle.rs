@@ -173,6 +173,50 @@ pub struct ProviderEntry {
     pub is_default: bool,
 }
 
+/// `auth/token`, from assistd: give a key or token for this provider.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthTokenParams {
+    /// The provider's name.
+    pub provider: String,
+    /// Where the token will be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Why it is asked for.
+    pub reason: TokenReason,
+}
+
+/// Why a token is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TokenReason {
+    /// There has been none so far.
+    Missing,
+    /// The last one has expired.
+    Expired,
+    /// The upstream did not accept the last one.
+    Refused,
+}
+
+/// The client's answer to `auth/token`.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthTokenResult {
+    /// The key or token; absent if there is none.
+    pub token: Option<String>,
+    /// For how many seconds it is good; until the upstream refuses it where absent.
+    pub expires_in: Option<f64>,
+}
+
+/// Shows no token: it must reach no log.
+impl std::fmt::Debug for AuthTokenResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthTokenResult")
+            .field("expires_in", &self.expires_in)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Parameters of a method that takes none.
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -75,6 +75,8 @@ methods! {
     ToClientNotification "assistant/event" (EventParams) -> Nothing: "Something else happened in the run.";
     ToClientNotification "assistant/completed" (CompletedParams) -> Nothing: "The run has ended.";
     ToClient "tool/call" (ToolCallParams) -> ToolCallResult: "Asks the client to call a tool.";
+    ToClient "tool/approve" (ToolApproveParams) -> ToolApproveResult: "Asks whether a tool of an MCP server may be called.";
+    ToClient "auth/token" (AuthTokenParams) -> AuthTokenResult: "Asks the client for a provider's key or token.";
 }
 
 /// `$/cancelRequest`: the request whose run should end.

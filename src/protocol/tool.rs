@@ -43,6 +43,50 @@ pub struct ToolCallParams {
     pub arguments: Value,
 }
 
+/// `tool/approve`, from assistd: may this tool be called? Asked for tools that assistd calls itself.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolApproveParams {
+    /// The thread.
+    pub thread_id: String,
+    /// The run.
+    pub run_id: String,
+    /// The call.
+    pub call_id: String,
+    /// The MCP server that has the tool, by its name in the settings.
+    pub server: String,
+    /// The tool's name.
+    pub name: String,
+    /// What it does, in its server's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The arguments; an object as the tool's schema has it, if the model did well.
+    pub arguments: Value,
+}
+
+/// The client's answer to `tool/approve`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolApproveResult {
+    /// What the user decided; `deny` where absent.
+    pub decision: Option<Decision>,
+    /// Whether the decision follows with `tool/output`; false where absent.
+    #[serde(default)]
+    pub deferred: bool,
+}
+
+/// What a user says of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Decision {
+    /// This call may be made.
+    Allow,
+    /// This tool may be called for as long as this process lives.
+    AllowAlways,
+    /// It may not: the model is told so.
+    Deny,
+}
+
 /// The client's answer to `tool/call`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -102,12 +146,12 @@ pub struct ToolOutputParams {
     pub run_id: String,
     /// The call.
     pub call_id: String,
-    /// What the tool gave; needed, since nothing else can be answered in this version.
+    /// What the tool gave: the answer to `tool/call`.
     pub output: Option<Output>,
     /// Whether the output is an account of a failure; false where absent.
     pub is_error: Option<bool>,
-    /// The answer to `tool/approve`; refused in this version.
-    pub decision: Option<String>,
+    /// The answer to `tool/approve`.
+    pub decision: Option<Decision>,
 }
 
 /// A call that nobody answered.

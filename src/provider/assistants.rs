@@ -63,16 +63,16 @@ struct Upstream {
 }
 
 impl Assistants {
-    /// A provider of this name. `assistant_id` is the upstream's (`asst_…`); `key` comes from the environment, and the
-    /// settings may name a command instead.
+    /// A provider of this name. `assistant_id` is the upstream's (`asst_…`); What is wrong with the settings
+    /// is told by [`Provider::prepare`].
     pub fn new(
         name: &str,
         settings: &ProviderSettings,
         assistant_id: Option<String>,
-        key: Option<String>,
+        credentials: Credentials,
         http: Http,
     ) -> Assistants {
-        let upstream = endpoint(name, settings, key, http).map(|endpoint| {
+        let upstream = endpoint(name, settings, credentials, http).map(|endpoint| {
             Arc::new(Upstream {
                 endpoint,
                 assistant_id,
@@ -102,6 +102,10 @@ impl Provider for Assistants {
                 futures::stream::once(std::future::ready(end)).boxed()
             }
         }
+    }
+
+    fn endpoint(&self) -> Option<&Endpoint> {
+        self.upstream.as_ref().ok().map(|upstream| &upstream.endpoint)
     }
 
     fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
@@ -165,7 +169,7 @@ fn entry(provider: &str, assistant: wire::Assistant) -> Option<AssistantEntry> {
     })
 }
 
-fn endpoint(name: &str, settings: &ProviderSettings, key: Option<String>, http: Http) -> Result<Endpoint, Error> {
+fn endpoint(name: &str, settings: &ProviderSettings, credentials: Credentials, http: Http) -> Result<Endpoint, Error> {
     let base = match (&settings.base_url, settings.service) {
         (Some(text), _) => Endpoint::base(name, text)?,
         (None, None | Some(Service::Openai)) => Endpoint::base(name, OPENAI)?,
@@ -178,7 +182,7 @@ fn endpoint(name: &str, settings: &ProviderSettings, key: Option<String>, http: 
             .with_hint("set AZURE_OPENAI_ENDPOINT, or `base_url` to `https://RESOURCE.openai.azure.com/openai`"));
         }
     };
-    let service = settings.service.unwrap_or_else(|| guess_service(&base));
+    let service = settings.service.unwrap_or_else(|| Service::of(&base));
     let mut headers = Endpoint::headers(name, settings)?;
     if service == Service::Openai {
         let beta = HeaderName::from_static("openai-beta");
@@ -207,20 +211,9 @@ fn endpoint(name: &str, settings: &ProviderSettings, key: Option<String>, http: 
             Service::Azure => Scheme::Header("api-key"),
             Service::Openai | Service::Foundry => Scheme::Bearer,
         },
-        credentials: Credentials::new(name, key, settings.api_key_command.clone()),
+        credentials,
         idle: settings.idle_timeout(),
     })
-}
-
-fn guess_service(base: &Url) -> Service {
-    let host = base.host_str().unwrap_or_default();
-    if host.ends_with(".openai.azure.com") {
-        Service::Azure
-    } else if host.ends_with(".services.ai.azure.com") {
-        Service::Foundry
-    } else {
-        Service::Openai
-    }
 }
 
 /// Azure's resources have the API below `/openai`; an endpoint is often given without it.
@@ -242,8 +235,12 @@ mod tests {
         settings
     }
 
+    fn no_key() -> Credentials {
+        Credentials::new("p", None, None)
+    }
+
     fn endpoint_at(base_url: &str) -> Endpoint {
-        endpoint("p", &settings(base_url), Some("k".into()), Http::new()).unwrap()
+        endpoint("p", &settings(base_url), no_key(), Http::new()).unwrap()
     }
 
     #[test]
@@ -258,7 +255,7 @@ mod tests {
         assert_eq!(foundry.scheme, Scheme::Bearer);
         assert_eq!(foundry.query, [("api-version", "v1".to_owned())]);
 
-        let openai = endpoint("p", &ProviderSettings::new(Dialect::Assistants), None, Http::new()).unwrap();
+        let openai = endpoint("p", &ProviderSettings::new(Dialect::Assistants), no_key(), Http::new()).unwrap();
         assert_eq!(openai.base.as_str(), "https://api.openai.com/v1");
         assert_eq!(openai.headers["openai-beta"], "assistants=v2");
         assert!(openai.query.is_empty());
@@ -266,12 +263,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_assistant_and_a_bad_url_are_told_before_a_run_exists() {
-        let provider = Assistants::new("p", &settings("https://x.test/v1"), None, None, Http::new());
+        let provider = Assistants::new("p", &settings("https://x.test/v1"), None, no_key(), Http::new());
         let error = provider.prepare().await.unwrap_err();
         assert_eq!(error.kind(), Kind::ConfigInvalid);
         assert!(error.data.hint.unwrap().contains("ASSISTANT_ID"));
 
-        let provider = Assistants::new("p", &settings("x.test/v1"), Some("asst_1".into()), None, Http::new());
+        let provider = Assistants::new(
+            "p",
+            &settings("x.test/v1"),
+            Some("asst_1".into()),
+            no_key(),
+            Http::new(),
+        );
         let error = provider.prepare().await.unwrap_err();
         assert_eq!(
             error.message,

@@ -261,7 +261,7 @@ fn has_more_than_text(message: &Message) -> bool {
     message
         .content
         .iter()
-        .any(|part| matches!(part, Part::Image(_) | Part::File { .. }))
+        .any(|part| matches!(part, Part::Image(_) | Part::File(_)))
 }
 
 /// Says what of the request the model does not get.

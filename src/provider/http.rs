@@ -7,6 +7,7 @@ mod cause;
 mod event_stream;
 mod failure;
 mod retry;
+mod v1;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -1,49 +1,13 @@
 //! Calling the client's tools: all that the model asks for at once, each with a time limit.
 //!
-//! Whatever goes wrong with a call becomes an output that tells the model so, and the run goes on. Requests to the
-//! client are the server's to send, so a run hands it an [`Ask`] and waits for the reply.
-
-use std::time::Duration;
+//! Whatever goes wrong with a call becomes an output that tells the model so, and the run goes on.
 
 use futures::future::join_all;
-use tokio::sync::{mpsc, oneshot};
 
 use super::Run;
+use crate::desk::Unanswered;
 use crate::protocol::{StepCall, ToolCallParams, ToolCallResult, ToolOutput};
 use crate::provider::ToolCall;
-
-/// How long a client may take for a call that it has put off.
-const DEFERRED_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// A tool that the client is to call.
-pub struct Ask {
-    /// What it is sent.
-    pub params: ToolCallParams,
-    /// Where its answer goes. Closed if the run no longer waits.
-    pub reply: oneshot::Sender<Reply>,
-}
-
-/// What the client said.
-pub enum Reply {
-    /// What the tool gave.
-    Output(ToolCallResult),
-    /// Why there is no output, in a sentence for the model.
-    Refused(String),
-    /// It follows later.
-    Deferred(oneshot::Receiver<Reply>),
-}
-
-/// Where a run hands in what the client is to do. Bounded; the server always takes.
-#[derive(Clone)]
-pub struct Desk(mpsc::Sender<Ask>);
-
-impl Desk {
-    /// A desk, and the server's end of it.
-    pub fn new() -> (Desk, mpsc::Receiver<Ask>) {
-        let (sender, receiver) = mpsc::channel(64);
-        (Desk(sender), receiver)
-    }
-}
 
 impl Run {
     /// The outputs of these calls, in their order. None if the run was stopped meanwhile.
@@ -78,29 +42,15 @@ impl Run {
 
     async fn ask(&self, call: &ToolCall) -> Result<ToolCallResult, String> {
         let params = self.call_params(call)?;
-        let gone = || "error: the client is gone".to_owned();
-        let (reply, answer) = oneshot::channel();
-        let desk = self.desk.as_ref().ok_or_else(gone)?;
-        desk.0.send(Ask { params, reply }).await.map_err(|_| gone())?;
-        let mut answer = answer;
-        let mut limit = self.tool_timeout;
-        loop {
-            let reply = tokio::time::timeout(limit, answer).await.map_err(|_| {
-                format!(
-                    "error: the tool `{}` was not answered within {} s",
-                    call.name,
-                    limit.as_secs_f64()
-                )
-            })?;
-            match reply.map_err(|_| gone())? {
-                Reply::Output(result) => return Ok(result),
-                Reply::Refused(reason) => return Err(reason),
-                Reply::Deferred(later) => {
-                    answer = later;
-                    limit = DEFERRED_TIMEOUT;
-                }
-            }
-        }
+        let desk = self.desk.as_ref().ok_or("error: the client is gone")?;
+        desk.call(params, self.tool_timeout).await.map_err(|why| match why {
+            Unanswered::Late(limit) => format!(
+                "error: the tool `{}` was not answered within {} s",
+                call.name,
+                limit.as_secs_f64()
+            ),
+            why => format!("error: {why}"),
+        })
     }
 
     fn call_params(&self, call: &ToolCall) -> Result<ToolCallParams, String> {

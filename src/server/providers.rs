@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{Choice, Dialect, Settings};
+use crate::config::{Choice, Dialect, ProviderSettings, Settings};
 use crate::error::{Error, Kind};
 use crate::provider::Provider;
 use crate::provider::assistants::Assistants;
+use crate::provider::credentials::Credentials;
 #[cfg(feature = "embedded")]
 use crate::provider::embedded::Embedded;
 use crate::provider::http::Http;
@@ -40,9 +41,15 @@ impl Providers {
         let provider = &choice.provider_settings;
         match provider.dialect {
             Dialect::Assistants => {
-                let key = settings.key_from_environment(name, provider)?;
+                let credentials = credentials(settings, name, provider)?;
                 let id = choice.assistant_id.clone();
-                Ok(Arc::new(Assistants::new(name, provider, id, key, self.http.clone())))
+                Ok(Arc::new(Assistants::new(
+                    name,
+                    provider,
+                    id,
+                    credentials,
+                    self.http.clone(),
+                )))
             }
             Dialect::Scripted => match &provider.script {
                 Some(script) => Ok(Arc::new(Scripted::new(name, script.clone()))),
@@ -75,4 +82,10 @@ impl Providers {
             .with_hint("choose another provider: `--provider embedded` needs no key and no server")),
         }
     }
+}
+
+/// Where the provider's key or token comes from.
+fn credentials(settings: &Settings, name: &str, provider: &ProviderSettings) -> Result<Credentials, Error> {
+    let key = settings.key_from_environment(name, provider)?;
+    Ok(Credentials::new(name, key, provider.api_key_command.clone()))
 }

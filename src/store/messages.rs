@@ -111,6 +111,7 @@ pub fn conversation(tx: &Transaction, thread: i64) -> Result<Conversation, Failu
             role: read_word(row, 1)?,
             content: read_json(row, 2)?,
             status: read_word(row, 3)?,
+            round: None,
         })
     })?;
     Ok(Conversation {

@@ -14,6 +14,7 @@ use assistd::config::{Dialect, ProviderSettings, Service};
 use assistd::error::Error;
 use assistd::protocol::{PartKind, Role, RunStep, StopReason};
 use assistd::provider::assistants::Assistants;
+use assistd::provider::credentials::Credentials;
 use assistd::provider::http::Http;
 use assistd::provider::{End, Event, Provider, Request};
 use assistd::thread::{Conversation, Message};
@@ -37,7 +38,13 @@ pub fn settings(upstream: &Upstream) -> ProviderSettings {
 
 pub fn provider_with(settings: &ProviderSettings) -> Assistants {
     let assistant_id = Some("asst_1".to_owned());
-    Assistants::new("test", settings, assistant_id, Some(KEY.to_owned()), Http::new())
+    Assistants::new(
+        "test",
+        settings,
+        assistant_id,
+        Credentials::new("test", Some(KEY.to_owned()), None),
+        Http::new(),
+    )
 }
 
 pub fn provider(upstream: &Upstream) -> Assistants {

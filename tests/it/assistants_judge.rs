@@ -111,10 +111,10 @@ async fn all_requests() -> Vec<Recorded> {
             file_id: Some("file_1".into()),
             ..Image::default()
         }),
-        Part::File {
-            file_id: "file_2".into(),
-            name: None,
-        },
+        Part::File(assistd::protocol::File {
+            file_id: Some("file_2".into()),
+            ..Default::default()
+        }),
     ];
     let mut later = first.clone();
     later.anchor = Some(anchor("u1"));
@@ -129,6 +129,7 @@ async fn all_requests() -> Vec<Recorded> {
         text: String::new(),
         calls: Vec::new(),
         outputs: vec![output],
+        ..Round::default()
     });
 
     play(&provider, first).await;

@@ -55,8 +55,9 @@ fn text(content: &[Part]) -> String {
     for part in content {
         match part {
             Part::Image(_) => text.push_str("[image]"),
-            Part::File { name, file_id } => {
-                text.push_str(&format!("[file {}]", name.as_deref().unwrap_or(file_id)));
+            Part::File(file) => {
+                let name = file.name.as_deref().or(file.file_id.as_deref());
+                text.push_str(&format!("[file {}]", name.unwrap_or("without a name")));
             }
             Part::Text { .. } | Part::Refusal { .. } | Part::Resource { .. } => part.append_text(&mut text),
         }

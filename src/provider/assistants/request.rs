@@ -220,10 +220,10 @@ fn body(message: &Message, is_newest: bool) -> Result<Option<MessageBody<'_>>, E
                 None if is_newest => return Err(embedded_image()),
                 None => {}
             },
-            Part::File { file_id, .. } => attachments.push(AttachmentBody {
+            Part::File(file) => attachments.extend(file.file_id.as_ref().map(|file_id| AttachmentBody {
                 file_id,
                 tools: [json!({ "type": "file_search" })],
-            }),
+            })),
             Part::Text { .. } | Part::Refusal { .. } | Part::Resource { .. } => {
                 let mut text = String::new();
                 part.append_text(&mut text);
@@ -270,7 +270,7 @@ fn embedded_image() -> Error {
 
 fn file_names(content: &[Part]) -> String {
     let names = content.iter().filter_map(|part| match part {
-        Part::File { file_id, name } => Some(name.as_deref().unwrap_or(file_id)),
+        Part::File(file) => file.name.as_deref().or(file.file_id.as_deref()),
         _ => None,
     });
     names.collect::<Vec<_>>().join("\n")

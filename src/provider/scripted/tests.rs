@@ -141,6 +141,7 @@ async fn a_tool_call_ends_the_round_and_the_next_round_goes_on_behind_it() {
             output: "42".into(),
             is_error: false,
         }],
+        ..Round::default()
     });
     let events = play(script, asked.clone()).await;
     assert_eq!(said(&events), "It says 42.");

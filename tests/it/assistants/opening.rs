@@ -136,10 +136,10 @@ async fn parts_of_a_message_keep_their_order() {
             mime_type: None,
             selection: None,
         },
-        Part::File {
-            file_id: "file_2".into(),
-            name: None,
-        },
+        Part::File(assistd::protocol::File {
+            file_id: Some("file_2".into()),
+            ..Default::default()
+        }),
     ];
     let body = sent(request).await.json();
     assert_eq!(
@@ -371,7 +371,13 @@ async fn a_key_that_expired_is_asked_for_again() {
     let upstream = Upstream::start([refused(401, "expired"), hello(), hello()]).await;
     let mut settings = settings(&upstream);
     settings.api_key_command = Some(vec!["sh".into(), "-c".into(), script]);
-    let provider = Assistants::new("test", &settings, Some("asst_1".into()), None, Http::new());
+    let provider = Assistants::new(
+        "test",
+        &settings,
+        Some("asst_1".into()),
+        Credentials::new("test", None, settings.api_key_command.clone()),
+        Http::new(),
+    );
     provider.prepare().await.unwrap();
     for _ in 0..2 {
         let (events, end) = play(&provider, request("u1:hello")).await;

@@ -89,6 +89,7 @@ async fn a_turn_without_tools_and_outputs_of_tools_ask_for_nothing() {
         text: String::new(),
         calls: Vec::new(),
         outputs: vec![output],
+        ..Round::default()
     });
     assert_eq!(play(&provider, outputs).await.1, END_TURN);
 

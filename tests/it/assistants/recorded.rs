@@ -153,6 +153,7 @@ fn request_for(stream: &str) -> Request {
             text: String::new(),
             calls: Vec::new(),
             outputs: Vec::new(),
+            ..Round::default()
         });
     }
     request

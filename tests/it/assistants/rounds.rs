@@ -34,6 +34,7 @@ fn answered(ids: &[&str]) -> Round {
         text: String::new(),
         calls: ids.iter().map(|id| call(id)).collect(),
         outputs: ids.iter().map(output).collect(),
+        ..Round::default()
     }
 }
 

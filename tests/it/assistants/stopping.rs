@@ -129,6 +129,7 @@ async fn a_run_that_waits_for_outputs_is_stopped_when_they_will_not_come() {
         text: String::new(),
         calls: Vec::new(),
         outputs: Vec::new(),
+        ..assistd::provider::Round::default()
     });
     request.cancel.cancel();
     let (_, end) = play(&provider(&upstream), request).await;
