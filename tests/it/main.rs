@@ -10,6 +10,8 @@ mod transcript;
 mod store;
 /// The `assistants` dialect over a real socket: recorded streams cut everywhere, ends, tool rounds, locks and cancels.
 mod assistants;
+/// Upstreams that break anywhere, behind the real daemon.
+mod chaos;
 /// What the `assistants` dialect sends, judged by the API's own description.
 mod assistants_judge;
 /// `assistd ask`, for pipes.

@@ -28,7 +28,9 @@ use rustix::event::PollFlags;
 use serde_json::{Value, json};
 
 use crate::program::{Home, PATIENCE};
-use daemon::{Daemon, wait_for};
+pub use daemon::Daemon;
+use daemon::wait_for;
+pub use ends::pipes;
 
 /// Answers for most of these tests.
 const SCRIPT: &str = r#"

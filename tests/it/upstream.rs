@@ -27,7 +27,11 @@ struct Shared {
     requests: Mutex<Vec<Recorded>>,
     arrived: Notify,
     connections: AtomicUsize,
+    aside: Mutex<Option<Aside>>,
 }
+
+/// What a request is answered with that the replies are not for.
+type Aside = fn(&Recorded) -> Option<Reply>;
 
 /// A request, as it came.
 #[derive(Debug, Clone)]
@@ -91,6 +95,12 @@ impl Upstream {
     /// `http://127.0.0.1:PORT/v1`
     pub fn url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// The same, answering the requests for which this gives a reply with that, and only the others as scripted.
+    pub fn aside(self, aside: Aside) -> Upstream {
+        *self.shared.aside.lock().unwrap() = Some(aside);
+        self
     }
 
     /// Adds a reply behind those that wait.
@@ -255,7 +265,9 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     while let Some(request) = read_request(&mut read).await {
-        let reply = shared.replies.lock().unwrap().pop_front();
+        let aside = *shared.aside.lock().unwrap();
+        let reply = aside.and_then(|aside| aside(&request));
+        let reply = reply.or_else(|| shared.replies.lock().unwrap().pop_front());
         let target = request.target.clone();
         shared.requests.lock().unwrap().push(request);
         shared.arrived.notify_waiters();
