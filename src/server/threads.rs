@@ -276,7 +276,7 @@ fn read_part(message: MessageEntry, index: u32, cursor: Option<&str>, room: usiz
         next: None,
     };
     match part {
-        Part::Text { text, .. } | Part::Refusal { text } | Part::Resource { text, .. } => {
+        Part::Text { text, .. } | Part::Refusal { text } | Part::Resource { text: Some(text), .. } => {
             let (page, next) = page_of(&text, cursor, room)?;
             result.text = Some(page);
             result.next = next;

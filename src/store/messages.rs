@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(title(&[Part::text(" \n")]), None);
         let resource = Part::Resource {
             uri: "file:///a".into(),
-            text: "code".into(),
+            text: Some("code".into()),
             mime_type: None,
             selection: None,
         };

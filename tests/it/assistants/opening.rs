@@ -132,7 +132,7 @@ async fn parts_of_a_message_keep_their_order() {
         }),
         Part::Resource {
             uri: "file:///a.rs".into(),
-            text: "fn main() {}".into(),
+            text: Some("fn main() {}".into()),
             mime_type: None,
             selection: None,
         },
