@@ -6,6 +6,7 @@
 mod cause;
 mod event_stream;
 mod failure;
+mod form;
 mod retry;
 mod v1;
 
@@ -24,6 +25,7 @@ use crate::protocol::RateLimit;
 
 pub use event_stream::EventStream;
 pub use failure::{Failure, Peer};
+pub use form::Form;
 pub use retry::Retries;
 
 /// How long a connection may take to be made.
@@ -154,7 +156,14 @@ pub struct Call {
     method: Method,
     path: Vec<String>,
     query: Vec<(&'static str, String)>,
-    body: Option<Bytes>,
+    body: Body,
+}
+
+#[derive(Debug, Clone)]
+enum Body {
+    None,
+    Json(Bytes),
+    Form(Form),
 }
 
 impl Call {
@@ -164,7 +173,7 @@ impl Call {
             method: Method::GET,
             path: path.into_iter().map(Into::into).collect(),
             query: Vec::new(),
-            body: None,
+            body: Body::None,
         }
     }
 
@@ -178,8 +187,25 @@ impl Call {
 
     /// The same with a body of JSON.
     pub fn json(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = Some(body.into());
+        self.body = Body::Json(body.into());
         self
+    }
+
+    /// The same with a form that brings a file.
+    pub fn multipart(mut self, form: Form) -> Self {
+        self.body = Body::Form(form);
+        self
+    }
+
+    /// How long its answer may take where the upstream may be silent for this long: a large body has to get there first,
+    /// and is given a second for every 64 KiB.
+    fn patience(&self, idle: Duration) -> Duration {
+        let size = match &self.body {
+            Body::None => 0,
+            Body::Json(body) => body.len(),
+            Body::Form(form) => form.size(),
+        };
+        idle + Duration::from_secs((size >> 16) as u64)
     }
 
     /// The same with one more pair in its query.
@@ -241,10 +267,17 @@ impl Endpoint {
             let request = self.request(call, secret.as_ref())?;
             tracing::debug!(provider = self.provider, method = %call.method, path = request.url().path(), "sends");
             let client = self.http.client(&self.base)?;
-            let response = match tokio::time::timeout(self.idle, client.execute(request)).await {
+            let request = match &call.body {
+                Body::Form(form) => form
+                    .put_into(request, client)
+                    .map_err(|error| peer.unreachable(error))?,
+                _ => request,
+            };
+            let patience = call.patience(self.idle);
+            let response = match tokio::time::timeout(patience, client.execute(request)).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(error)) => return Err(peer.unreachable(error)),
-                Err(_) => return Err(peer.silent(self.idle).into()),
+                Err(_) => return Err(peer.silent(patience).into()),
             };
             let status = response.status();
             tracing::debug!(provider = self.provider, status = status.as_u16(), "is answered");
@@ -291,7 +324,7 @@ impl Endpoint {
             value.set_sensitive(true);
             request.headers_mut().insert(name, value);
         }
-        if let Some(body) = &call.body {
+        if let Body::Json(body) = &call.body {
             request
                 .headers_mut()
                 .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
