@@ -23,6 +23,12 @@ pub const FILE_MAX: u64 = 32 << 20;
 /// The most that the images, files and resources of one message may have together, in bytes.
 pub const MESSAGE_MAX: u64 = 64 << 20;
 
+/// The longest name of a file, in bytes.
+const NAME_MAX: usize = 255;
+
+/// The longest URL of an image, in bytes.
+const URL_MAX: usize = 8 << 10;
+
 /// The content with its paths read. Files are read on a thread of their own, since a slow disk must hold up nobody else.
 pub async fn read(content: Vec<Part>) -> Result<Vec<Part>, Error> {
     if content.iter().all(is_ready) {
@@ -118,8 +124,10 @@ impl Reader<'_> {
         {
             return Err(self.wrong("mimeType", "to be a media type such as `text/csv`".to_owned()));
         }
-        if file.name.as_ref().is_some_and(|name| name.contains(char::is_control)) {
-            return Err(self.wrong("name", "to be a name on one line".to_owned()));
+        let is_name = |name: &String| name.len() <= NAME_MAX && !name.contains(char::is_control);
+        if !file.name.as_ref().is_none_or(is_name) {
+            let expected = format!("to be a name of at most {NAME_MAX} bytes on one line");
+            return Err(self.wrong("name", expected));
         }
         let (bytes, name) = if let Some(path) = &file.path {
             let (name, bytes) = self.bytes_at("path", path, FILE_MAX)?;
@@ -247,6 +255,9 @@ impl Reader<'_> {
     fn check_url(&self, url: &str) -> Result<(), Error> {
         let scheme = Url::parse(url).ok().map(|url| url.scheme().to_owned());
         match scheme.as_deref() {
+            Some("http" | "https") if url.len() > URL_MAX => {
+                Err(self.wrong("url", format!("to have at most {URL_MAX} bytes")))
+            }
             Some("http" | "https") => Ok(()),
             Some("file") => Err(self
                 .wrong("url", "to be a URL that the upstream can fetch".to_owned())

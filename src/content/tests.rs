@@ -155,6 +155,10 @@ fn every_bad_part_is_refused_with_a_sentence() {
             "expected `content[0].url` to be an `http:`, `https:` or `data:…;base64,` URL",
         ),
         (
+            json!({ "type": "image", "url": format!("https://a/{}", "b".repeat(8200)) }),
+            "expected `content[0].url` to have at most 8192 bytes",
+        ),
+        (
             json!({ "type": "image", "url": "file:///a.png" }),
             "expected `content[0].url` to be a URL that the upstream can fetch",
         ),
@@ -164,7 +168,7 @@ fn every_bad_part_is_refused_with_a_sentence() {
         ),
         (
             json!({ "type": "file", "data": "", "name": "a\nb" }),
-            "expected `content[0].name` to be a name on one line",
+            "expected `content[0].name` to be a name of at most 255 bytes on one line",
         ),
         (
             json!({ "type": "resource", "uri": "untitled:1" }),

@@ -195,6 +195,17 @@ impl Part {
     }
 }
 
+impl Part {
+    /// The base 64 of an image or a file.
+    pub fn data_mut(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            Part::Image(image) => Some(&mut image.data),
+            Part::File(file) => Some(&mut file.data),
+            Part::Text { .. } | Part::Refusal { .. } | Part::Resource { .. } => None,
+        }
+    }
+}
+
 impl File {
     /// The bytes of `data`.
     pub fn bytes(&self) -> Option<Vec<u8>> {
