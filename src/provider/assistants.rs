@@ -8,6 +8,7 @@
 
 mod anchor;
 mod calls;
+mod files;
 mod mapper;
 mod messages;
 mod own_tools;
