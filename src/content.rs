@@ -191,8 +191,8 @@ impl Reader<'_> {
         }
         // Many programs break base 64 into lines.
         let one_line: String;
-        let data = if data.contains(|character: char| character.is_ascii_whitespace()) {
-            one_line = data.split_ascii_whitespace().collect();
+        let data = if data.contains(['\n', '\r']) {
+            one_line = data.split(['\n', '\r']).collect();
             &one_line
         } else {
             data

@@ -143,7 +143,7 @@ fn every_bad_part_is_refused_with_a_sentence() {
             "expected `content[0].data` to be an image that models take (PNG, JPEG, GIF or WebP), found `image/bmp`",
         ),
         (
-            json!({ "type": "image", "data": "no, not this" }),
+            json!({ "type": "image", "data": "no base 64" }),
             "expected `content[0].data` to be base 64",
         ),
         (
