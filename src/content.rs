@@ -180,7 +180,8 @@ impl Reader<'_> {
             }
         })?;
         self.take_room(bytes.len())?;
-        let name = located.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = located.file_name();
+        let name = name.map(|name| name.to_string_lossy().replace(char::is_control, "_"));
         Ok((name, bytes))
     }
 

@@ -224,15 +224,25 @@ fn what_is_too_large_is_refused_with_its_size() {
     assert_eq!(refused(json!([whole, whole, over])), (message, Some(MESSAGE_MAX + 1)));
 }
 
-/// A pipe that nobody writes to, and a file of the system whose size is 0 until it is read.
+/// A pipe that nobody writes to, a name with a line break in it, and a file of the system whose size is 0 until it is read.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_pipe_is_not_waited_for_and_files_of_the_system_are_read() {
+fn odd_files_are_read_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     let error = read_one(json!({ "type": "file", "path": pipe })).unwrap_err();
     assert!(error.message.ends_with("it is no regular file"), "{error}");
+
+    let odd = write(folder.path(), "two\nlines.txt", b"");
+    let part = read_one(json!({ "type": "file", "path": odd })).unwrap();
+    assert!(matches!(part, Part::File(File { name: Some(name), .. }) if name == "two_lines.txt"));
 
     let part = read_one(json!({ "type": "file", "path": "/proc/self/status" })).unwrap();
     let Part::File(file) = part else { unreachable!() };

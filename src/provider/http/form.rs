@@ -16,11 +16,11 @@ pub struct Form {
 }
 
 impl Form {
-    /// A file of this name and media type.
+    /// A file of this name and media type. What would end the line that the name stands on is taken out of it.
     pub fn file(name: impl Into<String>, mime_type: impl Into<String>, bytes: impl Into<Bytes>) -> Form {
         Form {
             fields: Vec::new(),
-            name: name.into(),
+            name: name.into().replace(char::is_control, "_"),
             mime_type: mime_type.into(),
             bytes: bytes.into(),
         }

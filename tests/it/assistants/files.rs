@@ -117,7 +117,7 @@ async fn what_a_message_brings_is_uploaded_once_and_named() {
     let parts = vec![
         image(),
         file("a \"b\".pdf", "application/pdf", &pdf),
-        file("t.csv", "text/csv", table),
+        file("tä\nb.csv", "text/csv", table),
     ];
     let (events, end) = play(&provider, with_parts("u1:Look", &[(0, parts.clone())])).await;
     assert_eq!((retries(&events), end), (0, END_TURN));
@@ -134,7 +134,7 @@ async fn what_a_message_brings_is_uploaded_once_and_named() {
     );
     let (purpose, head, bytes) = upload(&requests[2]);
     assert_eq!((&*purpose, &*bytes), ("assistants", table));
-    assert!(head.contains("filename=\"t.csv\""), "{head}");
+    assert!(head.contains("filename=\"tä_b.csv\""), "{head}");
 
     let body = requests[4].json();
     assert_eq!(
