@@ -15,6 +15,7 @@ mod own_tools;
 mod request;
 mod steps;
 mod stopping;
+mod tools;
 mod turn;
 mod wire;
 

@@ -3,10 +3,10 @@
 //! Knows credentials, proxies and statuses; knows no dialect. A client is built when a request needs it and not
 //! before, since reading the platform's certificates takes milliseconds that a start does not have.
 
+mod body;
 mod cause;
 mod event_stream;
 mod failure;
-mod form;
 mod retry;
 mod v1;
 
@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url, redirect};
 use serde::de::DeserializeOwned;
 
@@ -23,9 +23,10 @@ use crate::config::ProviderSettings;
 use crate::error::{Error, Kind};
 use crate::protocol::RateLimit;
 
+use body::Body;
+pub use body::Form;
 pub use event_stream::EventStream;
 pub use failure::{Failure, Peer};
-pub use form::Form;
 pub use retry::Retries;
 
 /// How long a connection may take to be made.
@@ -159,13 +160,6 @@ pub struct Call {
     body: Body,
 }
 
-#[derive(Debug, Clone)]
-enum Body {
-    None,
-    Json(Bytes),
-    Form(Form),
-}
-
 impl Call {
     /// `GET` of the path made of these segments, which are escaped.
     pub fn get<S: Into<String>>(path: impl IntoIterator<Item = S>) -> Self {
@@ -195,17 +189,6 @@ impl Call {
     pub fn multipart(mut self, form: Form) -> Self {
         self.body = Body::Form(form);
         self
-    }
-
-    /// How long its answer may take where the upstream may be silent for this long: a large body has to get there first,
-    /// and is given a second for every 64 KiB.
-    fn patience(&self, idle: Duration) -> Duration {
-        let size = match &self.body {
-            Body::None => 0,
-            Body::Json(body) => body.len(),
-            Body::Form(form) => form.size(),
-        };
-        idle + Duration::from_secs((size >> 16) as u64)
     }
 
     /// The same with one more pair in its query.
@@ -267,13 +250,9 @@ impl Endpoint {
             let request = self.request(call, secret.as_ref())?;
             tracing::debug!(provider = self.provider, method = %call.method, path = request.url().path(), "sends");
             let client = self.http.client(&self.base)?;
-            let request = match &call.body {
-                Body::Form(form) => form
-                    .put_into(request, client)
-                    .map_err(|error| peer.unreachable(error))?,
-                _ => request,
-            };
-            let patience = call.patience(self.idle);
+            let request = call.body.put_into(request, client);
+            let request = request.map_err(|error| peer.unreachable(error))?;
+            let patience = call.body.patience(self.idle);
             let response = match tokio::time::timeout(patience, client.execute(request)).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(error)) => return Err(peer.unreachable(error)),
@@ -323,12 +302,6 @@ impl Endpoint {
             })?;
             value.set_sensitive(true);
             request.headers_mut().insert(name, value);
-        }
-        if let Body::Json(body) = &call.body {
-            request
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *request.body_mut() = Some(body.clone().into());
         }
         Ok(request)
     }

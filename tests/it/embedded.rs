@@ -1,5 +1,7 @@
 //! The `embedded` dialect with its real model, through the provider's contract.
 
+mod content;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use assistd::config::{Dialect, EMBEDDED_INSTRUCTIONS, ProviderSettings};
 use assistd::error::Kind;
 use assistd::protocol::{Image, Options, Part, Role, StopReason, Tool, Truncation, Usage};
 use assistd::provider::embedded::{Embedded, weights};
-use assistd::provider::{Asked, End, Event, Provider, Request};
+use assistd::provider::{End, Event, Provider, Request};
 use assistd::thread::{Conversation, Message};
 use futures::StreamExt;
 use serde_json::json;
@@ -307,80 +309,6 @@ async fn tools_are_passed_over_with_a_word_and_images_refused() {
     let refused = events(&provider, with_image).await;
     assert_eq!(failure(&refused).kind(), Kind::InvalidParams);
     assert_eq!(refused.len(), 1);
-}
-
-/// Before anything is stored, and without the weights.
-#[test]
-fn only_text_is_taken_and_no_form() {
-    let provider = Embedded::new("mine", &settings(), "nowhere".into(), false);
-    let takes = |content: serde_json::Value, options: serde_json::Value| {
-        let content: Vec<Part> = serde_json::from_value(content).unwrap();
-        let options = serde_json::from_value(options).unwrap();
-        provider.takes(&Asked {
-            content: &content,
-            model: None,
-            tools: &[],
-            options: &options,
-        })
-    };
-    let text = json!({ "type": "file", "data": "aGVsbG8=", "mimeType": "text/plain" });
-    takes(
-        json!([{ "type": "text", "text": "a" }, text]),
-        json!({ "format": { "type": "text" } }),
-    )
-    .unwrap();
-    let rows = [
-        (
-            json!({ "type": "image", "url": "https://example.org/a.png" }),
-            "an image",
-        ),
-        (
-            json!({ "type": "file", "data": "//8=" }),
-            "a file that is no text in UTF-8",
-        ),
-        (
-            json!({ "type": "file", "fileId": "file_1" }),
-            "a file that only an upstream has",
-        ),
-    ];
-    for (part, found) in rows {
-        let error = takes(json!([text, part]), json!({})).unwrap_err();
-        assert_eq!(
-            error.message,
-            format!("expected `content[1]` to be text, found {found}: the embedded model reads only text")
-        );
-        assert_eq!(
-            (error.kind(), error.data.provider.as_deref()),
-            (Kind::InvalidParams, Some("mine"))
-        );
-    }
-    for format in [
-        json!({ "type": "jsonObject" }),
-        json!({ "type": "jsonSchema", "schema": {} }),
-    ] {
-        let error = takes(json!([text]), json!({ "format": format })).unwrap_err();
-        assert_eq!(
-            error.message,
-            "expected `options.format` to be `text`: the embedded model cannot be held to JSON"
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_text_file_is_read_by_the_model() {
-    let file = json!({ "type": "file", "data": "VGhlIGNhcGl0YWwgb2YgRnJhbmNlIGlzIG5hbWVkIGluIHRoaXMgZmlsZTogUGFyaXMu",
-        "mimeType": "text/plain", "name": "france.txt" });
-    let mut request = request(&[]);
-    let mut message = Message::text("m", Role::User, "What is the capital of France?");
-    message.content.push(serde_json::from_value(file).unwrap());
-    request.conversation = Arc::new(Conversation {
-        messages: vec![message],
-        truncation: Truncation::Auto,
-    });
-    let answered = events(&provider(), request).await;
-    assert!(text(&answered).contains("Paris"), "{answered:?}");
-    let is_ignored = |event: &Event| matches!(event, Event::Upstream { name, .. } if name == "filesIgnored");
-    assert!(!answered.iter().any(is_ignored), "the file was read");
 }
 
 #[tokio::test]
