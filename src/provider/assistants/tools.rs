@@ -54,6 +54,7 @@ pub enum ToolBody<'a> {
     },
 }
 
+/// A function that the model may call.
 #[derive(Serialize)]
 pub struct FunctionBody<'a> {
     name: &'a str,
