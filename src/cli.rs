@@ -4,6 +4,7 @@
 //! say; a one-shot command stops with a sentence on stderr and exit code 2.
 
 mod ask;
+mod attach;
 mod chat;
 mod client;
 mod completions;

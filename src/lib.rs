@@ -23,6 +23,7 @@
 //! - [`provider`]: the narrow waist. A request for an answer goes in, a stream of events in our own words comes out; one
 //!   module for each dialect.
 //! - [`desk`]: what the client is asked, and its answers.
+//! - `content`: what the user says, made ready: paths are read, and every part is checked.
 //! - `outbox`: the sending end, and the only task that writes to the client.
 //! - [`transcript`], [`thread`]: what a run has said so far, and what it was asked in, as plain data.
 //! - [`rpc`], [`frame`]: JSON text to messages and back; bytes to JSON texts and back.
@@ -52,6 +53,7 @@ mod run;
 pub mod store;
 pub mod provider;
 pub mod desk;
+mod content;
 mod outbox;
 mod watch;
 mod descriptor;

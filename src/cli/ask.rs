@@ -1,11 +1,13 @@
 //! `assistd ask`: one question from the arguments and a pipe, its answer on standard output.
 
 use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::attach::{self, Attached};
 use super::client::Client;
 use super::exchange::{Exchange, Outcome, Stopped, Style};
 use super::failure::{self, EXIT_CODES};
@@ -24,6 +26,11 @@ pub struct AskArgs {
     /// Go on with this thread
     #[arg(long, value_name = "ID")]
     thread: Option<String>,
+    #[command(flatten)]
+    attached: Attached,
+    /// Have the answer in JSON that this JSON Schema allows
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
     /// Print every notification and the response, as JSON lines
     #[arg(long)]
     json: bool,
@@ -33,24 +40,35 @@ const EXAMPLES: &str = "\
 Examples:
   assistd ask \"What is a monad?\"
   git diff --staged | assistd ask \"Write a commit message for this diff\"
+  assistd ask --file report.pdf --image chart.png \"Do these two agree?\"
   assistd ask --json Hi < /dev/null | jq -r 'select(.method == \"assistant/delta\").params.text'";
 
 /// Asks, prints, and gives the exit code.
 pub fn run(args: AskArgs, named: Named, mut settings: Settings) -> ExitCode {
     settings.role = Role::OneShot;
-    let question = match question(&args.question) {
-        Ok(question) => question,
-        Err(problem) => return failure::usage(&problem),
-    };
     let style = if args.json { Style::Json } else { Style::Answer };
-    let params = params(&question, args.thread.as_deref(), &named);
-    super::block_on(ask(settings, style, params))
+    match request(&args, &named) {
+        Ok(params) => super::block_on(ask(settings, style, params)),
+        Err(problem) => failure::usage(&problem),
+    }
+}
+
+fn request(args: &AskArgs, named: &Named) -> Result<Value, String> {
+    let parts = args.attached.parts()?;
+    let question = question(&args.question)?;
+    if question.trim().is_empty() && parts.is_empty() {
+        return Err("expected a question, as an argument or on standard input".to_owned());
+    }
+    let mut params = params(attach::content(&question, parts), args.thread.as_deref(), named);
+    if let Some(schema) = &args.schema {
+        params["options"] = json!({ "format": format(schema)? });
+    }
+    Ok(params)
 }
 
 /// The parameters of `assistant/send`.
-pub fn params(content: &str, thread: Option<&str>, named: &Named) -> Value {
+pub fn params(content: Value, thread: Option<&str>, named: &Named) -> Value {
     let members = [
-        ("content", Some(content)),
         ("threadId", thread),
         ("assistant", named.assistant.as_deref()),
         ("model", named.model.as_deref()),
@@ -58,7 +76,22 @@ pub fn params(content: &str, thread: Option<&str>, named: &Named) -> Value {
     let members = members
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
-    Value::Object(members.collect::<Map<_, _>>())
+    let mut params = members.collect::<Map<_, _>>();
+    params.insert("content".to_owned(), content);
+    Value::Object(params)
+}
+
+/// The form of an answer that the schema in this file allows.
+fn format(path: &Path) -> Result<Value, String> {
+    let place = path.display();
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("failed to read the schema `{place}`: {error}"))?;
+    let schema: Value =
+        serde_json::from_str(&text).map_err(|error| format!("expected the schema `{place}` to be JSON: {error}"))?;
+    if !schema.is_object() {
+        return Err(format!("expected the schema `{place}` to be a JSON object"));
+    }
+    Ok(json!({ "type": "jsonSchema", "schema": schema }))
 }
 
 async fn ask(settings: Settings, style: Style, params: Value) -> u8 {
@@ -133,9 +166,6 @@ fn question(words: &[String]) -> Result<String, String> {
             question.push_str("\n\n");
         }
         question.push_str(piped);
-    }
-    if question.trim().is_empty() {
-        return Err("expected a question, as an argument or on standard input".to_owned());
     }
     Ok(question)
 }

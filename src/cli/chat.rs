@@ -17,7 +17,7 @@ use super::exchange::{Exchange, Outcome, Stopped, Style};
 use super::interrupt::Interrupt;
 use super::printer::{Closed, Printer};
 use super::settings::Named;
-use super::{ask, failure, model};
+use super::{ask, attach, failure, model};
 use crate::config::{Choice, Settings};
 use crate::error::Error;
 use crate::protocol::StopReason;
@@ -68,6 +68,7 @@ pub fn run(args: ChatArgs, named: Named, mut settings: Settings) -> ExitCode {
             lines: Lines::start(history),
             named,
             thread: args.thread,
+            attached: Vec::new(),
             is_kept,
         };
         let code = match console.talk(&mut interrupt).await {
@@ -101,6 +102,8 @@ struct Console {
     lines: Lines,
     named: Named,
     thread: Option<String>,
+    /// Parts that go along with the next message.
+    attached: Vec<Value>,
     /// Whether threads outlive the process.
     is_kept: bool,
 }
@@ -183,7 +186,8 @@ impl Console {
     /// Asks and shows the answer. An exit code means that the user is out of patience.
     async fn ask(&mut self, text: &str, interrupt: &mut Interrupt) -> Result<Option<u8>, Leave> {
         self.printer.print("Assistant: ").await?;
-        let params = ask::params(text, self.thread.as_deref(), &self.named);
+        let content = attach::content(text, std::mem::take(&mut self.attached));
+        let params = ask::params(content, self.thread.as_deref(), &self.named);
         let mut exchange = Exchange {
             client: &mut self.client,
             printer: &mut self.printer,
@@ -234,6 +238,14 @@ impl Console {
                 }
             }
             Command::Thread(id) => return self.show_thread(&id).await,
+            Command::Attach(kind, path) => match attach::part(kind, path.as_ref()) {
+                Ok(part) if std::path::Path::new(&path).is_file() => {
+                    self.attached.push(part);
+                    format!("[the {kind} goes along with your next message]\n")
+                }
+                Ok(_) => format!("failed to find the {kind} `{path}`: there is no such file\n"),
+                Err(problem) => format!("{problem}\n"),
+            },
         };
         Ok(self.printer.print(text).await?)
     }

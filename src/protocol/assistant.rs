@@ -138,6 +138,22 @@ pub enum Format {
     },
 }
 
+impl Format {
+    /// Whether upstreams take the name of the schema.
+    pub fn check(&self) -> Result<(), Error> {
+        let Format::JsonSchema { name: Some(name), .. } = self else {
+            return Ok(());
+        };
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if (1..=64).contains(&name.len()) && name.chars().all(is_of_name) {
+            return Ok(());
+        }
+        Err(Error::invalid_params(
+            "expected `options.format.name` to be 1 to 64 letters, digits, `_` or `-`",
+        ))
+    }
+}
+
 impl Options {
     /// These, with what `over` sets put over them.
     pub fn overridden_by(&self, over: &Options) -> Options {

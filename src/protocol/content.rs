@@ -1,7 +1,11 @@
 //! What a message is made of.
 
+mod inline;
+
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -46,8 +50,10 @@ pub enum Part {
     Resource {
         /// Where it is, such as `file:///home/me/a.rs`.
         uri: String,
-        /// The text, or the part of it that is selected.
-        text: String,
+        /// The text, or the part of it that is selected. Where it is absent the URI has to be a `file:` URI, and that
+        /// file is read when this is sent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
         /// Its media type or language.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mime_type: Option<String>,
@@ -91,10 +97,10 @@ pub struct Image {
     /// The upstream's id of an uploaded or generated file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_id: Option<String>,
-    /// The bytes in base 64; `mimeType` says what they are.
+    /// The bytes in base 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The media type of `data`.
+    /// The media type of `data`; assistd tells it from the bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
     /// `low`, `high` or `auto`.
@@ -166,21 +172,87 @@ impl Part {
         }
     }
 
-    /// Appends what a model that reads only text gets of this part.
+    /// Appends what a model that reads only text gets of this part: files that are no text and images are left out.
     pub fn append_text(&self, to: &mut String) {
         match self {
             Part::Text { text, .. } | Part::Refusal { text } => to.push_str(text),
-            Part::Resource { uri, text, .. } => {
-                if !to.is_empty() && !to.ends_with('\n') {
-                    to.push('\n');
-                }
-                to.push_str(uri);
-                to.push('\n');
-                to.push_str(text);
+            Part::Resource {
+                uri,
+                text,
+                mime_type,
+                selection,
+            } => {
+                let text = text.as_deref().unwrap_or_default();
+                inline::resource(uri, mime_type.as_deref(), text, *selection, to);
             }
-            Part::Image(_) | Part::File(_) => {}
+            Part::File(file) => {
+                if let Some(text) = file.text() {
+                    inline::file(file, &text, to);
+                }
+            }
+            Part::Image(_) => {}
         }
     }
+}
+
+impl Part {
+    /// The base 64 of an image or a file.
+    pub fn data_mut(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            Part::Image(image) => Some(&mut image.data),
+            Part::File(file) => Some(&mut file.data),
+            Part::Text { .. } | Part::Refusal { .. } | Part::Resource { .. } => None,
+        }
+    }
+}
+
+impl File {
+    /// The bytes of `data`.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        decoded(self.data.as_deref())
+    }
+
+    /// The text of `data`, if it is text in UTF-8, without a byte order mark.
+    pub fn text(&self) -> Option<String> {
+        let kind = self.mime_type.as_deref().unwrap_or_default().split('/').next();
+        if matches!(kind, Some("audio" | "video" | "font")) || self.mime_type.as_deref() == Some("application/pdf") {
+            return None;
+        }
+        let text = String::from_utf8(self.bytes()?).ok()?;
+        let text = match text.strip_prefix('\u{feff}') {
+            Some(text) => text.to_owned(),
+            None => text,
+        };
+        (!text.contains('\0')).then_some(text)
+    }
+
+    /// `data` as a URL: `data:text/csv;base64,…`.
+    pub fn data_url(&self) -> Option<String> {
+        data_url(
+            self.mime_type.as_deref().unwrap_or("application/octet-stream"),
+            self.data.as_deref(),
+        )
+    }
+}
+
+impl Image {
+    /// The bytes of `data`.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        decoded(self.data.as_deref())
+    }
+
+    /// `data` as a URL: `data:image/png;base64,…`.
+    pub fn data_url(&self) -> Option<String> {
+        data_url(self.mime_type.as_deref().unwrap_or("image/png"), self.data.as_deref())
+    }
+}
+
+fn decoded(data: Option<&str>) -> Option<Vec<u8>> {
+    STANDARD.decode(data?).ok()
+}
+
+fn data_url(mime_type: &str, data: Option<&str>) -> Option<String> {
+    Some(format!("data:{mime_type};base64,{}", data?))
 }
 
 impl<'de> Deserialize<'de> for Content {
@@ -220,5 +292,52 @@ impl JsonSchema for Content {
             "description": "A string, or a list of parts.",
             "anyOf": [{ "type": "string" }, parts]
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(bytes: &[u8], mime_type: &str) -> File {
+        File {
+            data: Some(STANDARD.encode(bytes)),
+            mime_type: Some(mime_type.to_owned()),
+            name: Some("a.txt".to_owned()),
+            ..File::default()
+        }
+    }
+
+    #[test]
+    fn a_file_is_text_if_it_is_utf_8_and_no_other_kind() {
+        let rows = [
+            (file("grün".as_bytes(), "text/plain"), Some("grün")),
+            (file(b"{}", "application/json"), Some("{}")),
+            (file("\u{feff}a".as_bytes(), "text/csv"), Some("a")),
+            (file(b"", "text/plain"), Some("")),
+            (file(b"gr\xfcn", "text/plain"), None),
+            (file(b"a\0b", "text/plain"), None),
+            (file(b"%PDF-1.4", "application/pdf"), None),
+            (File::default(), None),
+        ];
+        for (file, expected) in rows {
+            assert_eq!(file.text().as_deref(), expected, "{file:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_left_out_of_the_text() {
+        let mut text = String::new();
+        Part::File(file(b"\x00\x01", "application/zip")).append_text(&mut text);
+        Part::Image(Image::default()).append_text(&mut text);
+        assert_eq!(text, "");
+        Part::File(file(b"one\n", "text/plain")).append_text(&mut text);
+        assert_eq!(text, "a.txt\n```txt\none\n```\n");
+    }
+
+    #[test]
+    fn data_urls_name_their_media_type() {
+        assert_eq!(file(b"a", "text/csv").data_url().unwrap(), "data:text/csv;base64,YQ==");
+        assert_eq!(Image::default().data_url(), None);
     }
 }

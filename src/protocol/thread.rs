@@ -124,7 +124,8 @@ pub struct MessageEntry {
     /// What was said; absent where it does not fit (see `omitted`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<Vec<Part>>,
-    /// `content`, where that does not fit: `message/read` has it.
+    /// `content`, where that does not fit, or the `data` of its images and files, such as `content[1].data`:
+    /// `message/read` has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub omitted: Option<Vec<String>>,
     /// The run that made it, or that answers it.
@@ -132,6 +133,28 @@ pub struct MessageEntry {
     pub run_id: Option<String>,
     /// When, in milliseconds since 1970.
     pub created_at: u64,
+}
+
+/// The longest `data` that a list of messages shows, in characters of base 64.
+const DATA_SHOWN: usize = 1024;
+
+impl MessageEntry {
+    /// The message as a list shows it: without the `data` of its images and files, but for short ones.
+    pub fn without_data(mut self) -> Self {
+        let mut left_out = Vec::new();
+        for (index, part) in self.content.iter_mut().flatten().enumerate() {
+            let data = part
+                .data_mut()
+                .and_then(|data| data.take_if(|data| data.len() > DATA_SHOWN));
+            if data.is_some() {
+                left_out.push(format!("content[{index}].data"));
+            }
+        }
+        if !left_out.is_empty() {
+            self.omitted = Some(left_out);
+        }
+        self
+    }
 }
 
 /// `thread/update`: changes what is given and leaves the rest.
@@ -178,10 +201,10 @@ pub struct MessageReadResult {
     /// The part's text, from the cursor on; absent where the part is no text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The part's data in base 64, from the cursor on.
+    /// The part's data, from the cursor on: base 64 whose pages can be decoded each by itself, or joined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The part itself, where it is neither text nor data.
+    /// The part itself, without its data, where it is no text; on the first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
     /// How many parts the message has.

@@ -2,18 +2,20 @@
 //! Foundry Agent Service (classic), which still answers.
 //!
 //! One request a turn: the first opens thread, messages and run at once, later ones bring what the upstream's thread
-//! does not have. The instructions of a request replace those of the upstream's assistant for the run, and its tools
-//! add to the assistant's; since the wire only knows how to replace those too, the first run with tools costs one more
-//! request, which asks what the assistant has.
+//! does not have. Images and files by their bytes are uploaded before that, each once. The instructions of a request
+//! replace those of the upstream's assistant for the run, and its tools add to the assistant's; since the wire only
+//! knows how to replace those too, the first run with tools costs one more request, which asks what the assistant has.
 
 mod anchor;
 mod calls;
+mod files;
 mod mapper;
 mod messages;
 mod own_tools;
 mod request;
 mod steps;
 mod stopping;
+mod tools;
 mod turn;
 mod wire;
 

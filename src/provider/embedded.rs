@@ -33,11 +33,10 @@ use tokio::time::timeout;
 
 use self::llama::Llama;
 use self::worker::{Job, Worker};
-use super::{CANCEL_DEADLINE, End, Event, Provider, Request};
+use super::{Asked, CANCEL_DEADLINE, End, Event, Provider, Request};
 use crate::config::ProviderSettings;
 use crate::error::{Error, Kind};
-use crate::protocol::Part;
-use crate::thread::Message;
+use crate::protocol::{File, Format, Options, Part};
 
 /// How long a model that has nothing to do stays in memory.
 const IDLE: Duration = Duration::from_secs(300);
@@ -159,9 +158,15 @@ impl Provider for Embedded {
         Box::pin(async { self.is_prepared.get_or_try_init(|| self.find_model()).await.copied() })
     }
 
+    fn takes(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        let taken = only_text(asked.content).and_then(|()| any_form(asked.options));
+        taken.map_err(|error| error.with_provider(&self.name))
+    }
+
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {
         let name = self.name.clone();
-        let readable = only_text(&request);
+        let newest = request.conversation.messages.last();
+        let readable = newest.map_or(Ok(()), |message| only_text(&message.content));
         let file = readable.and_then(|()| self.file(request.model.as_deref()));
         let start = file.and_then(|file| Ok((file, self.worker()?)));
         stream! {
@@ -247,21 +252,38 @@ async fn usage_at_end(incoming: &mut mpsc::Receiver<Event>) -> Option<Event> {
     usage
 }
 
-/// The new message has to be text. Other parts in older ones are passed over.
-fn only_text(request: &Request) -> Result<(), Error> {
-    match request.conversation.messages.last() {
-        Some(message) if has_more_than_text(message) => Err(Error::invalid_params(
-            "expected `content` to be text, got an image or a file: the embedded model takes only text",
-        )),
-        _ => Ok(()),
+/// Whether all of a new message is text. Other parts in older ones are passed over.
+fn only_text(content: &[Part]) -> Result<(), Error> {
+    let Some(index) = content.iter().position(is_no_text) else {
+        return Ok(());
+    };
+    let found = match &content[index] {
+        Part::File(File { data: Some(_), .. }) => "a file that is no text in UTF-8",
+        Part::File(_) => "a file that only an upstream has",
+        _ => "an image",
+    };
+    Err(Error::invalid_params(format!(
+        "expected `content[{index}]` to be text, found {found}: the embedded model reads only text"
+    )))
+}
+
+fn is_no_text(part: &Part) -> bool {
+    match part {
+        Part::Image(_) => true,
+        Part::File(file) => file.text().is_none(),
+        Part::Text { .. } | Part::Refusal { .. } | Part::Resource { .. } => false,
     }
 }
 
-fn has_more_than_text(message: &Message) -> bool {
-    message
-        .content
-        .iter()
-        .any(|part| matches!(part, Part::Image(_) | Part::File(_)))
+/// The model cannot be held to a form: its tokens are chosen without one.
+fn any_form(options: &Options) -> Result<(), Error> {
+    match options.format {
+        None | Some(Format::Text) => Ok(()),
+        Some(Format::JsonObject | Format::JsonSchema { .. }) => Err(Error::invalid_params(
+            "expected `options.format` to be `text`: the embedded model cannot be held to JSON",
+        )
+        .with_hint("ask for JSON in the instructions, or choose another provider")),
+    }
 }
 
 /// Says what of the request the model does not get.
@@ -271,7 +293,7 @@ fn ignored(request: &Request) -> Vec<Event> {
         .conversation
         .messages
         .iter()
-        .filter(|message| has_more_than_text(message))
+        .filter(|message| message.content.iter().any(is_no_text))
         .count();
     let mut events = Vec::new();
     if !tools.is_empty() {

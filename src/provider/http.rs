@@ -3,6 +3,7 @@
 //! Knows credentials, proxies and statuses; knows no dialect. A client is built when a request needs it and not
 //! before, since reading the platform's certificates takes milliseconds that a start does not have.
 
+mod body;
 mod cause;
 mod event_stream;
 mod failure;
@@ -13,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url, redirect};
 use serde::de::DeserializeOwned;
 
@@ -22,6 +23,8 @@ use crate::config::ProviderSettings;
 use crate::error::{Error, Kind};
 use crate::protocol::RateLimit;
 
+use body::Body;
+pub use body::Form;
 pub use event_stream::EventStream;
 pub use failure::{Failure, Peer};
 pub use retry::Retries;
@@ -154,7 +157,7 @@ pub struct Call {
     method: Method,
     path: Vec<String>,
     query: Vec<(&'static str, String)>,
-    body: Option<Bytes>,
+    body: Body,
 }
 
 impl Call {
@@ -164,7 +167,7 @@ impl Call {
             method: Method::GET,
             path: path.into_iter().map(Into::into).collect(),
             query: Vec::new(),
-            body: None,
+            body: Body::None,
         }
     }
 
@@ -178,7 +181,13 @@ impl Call {
 
     /// The same with a body of JSON.
     pub fn json(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = Some(body.into());
+        self.body = Body::Json(body.into());
+        self
+    }
+
+    /// The same with a form that brings a file.
+    pub fn multipart(mut self, form: Form) -> Self {
+        self.body = Body::Form(form);
         self
     }
 
@@ -241,10 +250,13 @@ impl Endpoint {
             let request = self.request(call, secret.as_ref())?;
             tracing::debug!(provider = self.provider, method = %call.method, path = request.url().path(), "sends");
             let client = self.http.client(&self.base)?;
-            let response = match tokio::time::timeout(self.idle, client.execute(request)).await {
+            let request = call.body.put_into(request, client);
+            let request = request.map_err(|error| peer.unreachable(error))?;
+            let patience = call.body.patience(self.idle);
+            let response = match tokio::time::timeout(patience, client.execute(request)).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(error)) => return Err(peer.unreachable(error)),
-                Err(_) => return Err(peer.silent(self.idle).into()),
+                Err(_) => return Err(peer.silent(patience).into()),
             };
             let status = response.status();
             tracing::debug!(provider = self.provider, status = status.as_u16(), "is answered");
@@ -290,12 +302,6 @@ impl Endpoint {
             })?;
             value.set_sensitive(true);
             request.headers_mut().insert(name, value);
-        }
-        if let Some(body) = &call.body {
-            request
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *request.body_mut() = Some(body.clone().into());
         }
         Ok(request)
     }

@@ -15,10 +15,10 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use self::play::{Act, Scene};
-use self::script::Script;
-use super::{End, Event, Provider, Request};
+use self::script::{Refused, Script};
+use super::{Asked, End, Event, Provider, Request};
 use crate::error::{Error, Kind};
-use crate::protocol::{PartKind, StopReason};
+use crate::protocol::{Format, Part, PartKind, StopReason};
 
 /// A script as a provider. The file is read again before every run, so its author edits it while assistd goes on.
 #[derive(Debug)]
@@ -70,6 +70,26 @@ impl Provider for Scripted {
         Box::pin(async { self.read() })
     }
 
+    fn takes(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        let needed = needed(asked);
+        if needed.is_empty() {
+            return Ok(());
+        }
+        self.read()?;
+        let script = self.kept();
+        let refused = needed.into_iter().find(|(need, _)| {
+            let refuses = script.as_ref().map(|script| &script.refuses);
+            refuses.is_some_and(|refuses| refuses.contains(need))
+        });
+        match refused {
+            None => Ok(()),
+            Some((_, member)) => {
+                let message = format!("the model that this script plays cannot take `{member}`");
+                Err(Error::invalid_params(message).with_provider(&self.name))
+            }
+        }
+    }
+
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {
         let script = self.kept();
         let provider = self.name.clone();
@@ -80,6 +100,22 @@ impl Provider for Scripted {
         let cancel = request.cancel.clone();
         perform(Scene::new(provider, request).acts(&script), cancel).boxed()
     }
+}
+
+/// What of a request not every model can take, with the member that asks for it.
+fn needed(asked: &Asked<'_>) -> Vec<(Refused, String)> {
+    let parts = asked.content.iter().enumerate();
+    let mut needed: Vec<_> = parts
+        .filter_map(|(index, part)| match part {
+            Part::Image(_) => Some((Refused::Image, format!("content[{index}]"))),
+            Part::File(_) => Some((Refused::File, format!("content[{index}]"))),
+            Part::Text { .. } | Part::Refusal { .. } | Part::Resource { .. } => None,
+        })
+        .collect();
+    if !matches!(asked.options.format, None | Some(Format::Text)) {
+        needed.push((Refused::Format, "options.format".to_owned()));
+    }
+    needed
 }
 
 /// Does one act after the other. The token is looked at before each of them and during every wait.

@@ -11,13 +11,14 @@ use super::queue::{Arrival, MAX_QUEUED};
 use super::reply::ReplyTo;
 use super::{Done, LiveRun, Owner, Server, Stage};
 use crate::config::Choice;
+use crate::content;
 use crate::error::{Error, Kind};
 use crate::ids;
 use crate::outbox::{Address, Body};
 use crate::protocol::{
-    Metadata, OnBusy, Options, RunStatus, SendParams, SendResult, StartedParams, StopReason, ThreadEntry, Tool,
+    Metadata, OnBusy, Options, Part, RunStatus, SendParams, SendResult, StartedParams, StopReason, ThreadEntry, Tool,
 };
-use crate::provider::{Provider, Request};
+use crate::provider::{Asked, Provider, Request};
 use crate::rpc::{self, Id};
 use crate::run::{self, Start, Stop};
 use crate::store::{Begun, NewRun, NewThread, Snapshot, Target};
@@ -36,6 +37,8 @@ pub(super) struct Sending {
 pub(super) struct Prepared {
     choice: Choice,
     provider: Arc<dyn Provider>,
+    /// What the user says; taken when it is stored.
+    content: Vec<Part>,
     instructions: Option<String>,
     tools: Vec<Tool>,
     options: Options,
@@ -103,13 +106,15 @@ impl Server {
                 let assistant = params.assistant.as_deref().or(remembered.as_deref());
                 let choice = settings.choose(assistant, params.model.as_deref())?;
                 let provider = providers.provider(&settings, &choice)?;
+                let mut prepared = Prepared::new(params, choice, provider);
+                prepared.read_content().await?;
                 // A run that is cancelled by now exists, and ends before its provider is asked anything.
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => {}
-                    ready = provider.prepare() => ready?,
+                    ready = prepared.provider.prepare() => ready?,
                 }
-                Ok(Prepared::new(params, choice, provider))
+                Ok(prepared)
             };
             let prepared = prepared.await;
             Done::Prepared(run_id, Box::new(prepared))
@@ -131,7 +136,7 @@ impl Server {
     }
 
     /// Stores the run, to start at once or to wait for its thread.
-    fn begin(&mut self, run_id: &str, prepared: Prepared) -> Result<(), Error> {
+    fn begin(&mut self, run_id: &str, mut prepared: Prepared) -> Result<(), Error> {
         let run = self.runs.get_mut(run_id).expect("the run was found before");
         let sending = run.sending.take().expect("a run is prepared once");
         let thread_id = run.thread_id.clone();
@@ -150,7 +155,7 @@ impl Server {
         }
         run.stage = Stage::Beginning;
         run.provider = prepared.choice.provider.clone();
-        let new_run = new_run(run_id, &thread_id, sending, &prepared, is_busy);
+        let new_run = new_run(run_id, &thread_id, sending, &mut prepared, is_busy);
         run.prepared = Some(prepared);
         let superseded = match (is_busy, on_busy) {
             (false, _) => {
@@ -301,9 +306,24 @@ impl Prepared {
             tools,
             options: choice.options.overridden_by(&params.options.unwrap_or_default()),
             waits: params.wait.unwrap_or(true),
+            content: params.content.0,
             choice,
             provider,
         }
+    }
+
+    /// Reads the paths in what the user says, and asks the provider whether it can take all that is asked.
+    async fn read_content(&mut self) -> Result<(), Error> {
+        if let Some(format) = &self.options.format {
+            format.check()?;
+        }
+        self.content = content::read(std::mem::take(&mut self.content)).await?;
+        self.provider.takes(&Asked {
+            content: &self.content,
+            model: self.choice.model.as_deref(),
+            tools: &self.tools,
+            options: &self.options,
+        })
     }
 }
 
@@ -326,7 +346,7 @@ impl SendResult {
     }
 }
 
-fn new_run(run_id: &str, thread_id: &str, sending: Sending, prepared: &Prepared, queued: bool) -> NewRun {
+fn new_run(run_id: &str, thread_id: &str, sending: Sending, prepared: &mut Prepared, queued: bool) -> NewRun {
     let params = sending.params;
     let thread = match sending.is_new_thread {
         false => Target::Existing(thread_id.to_owned()),
@@ -342,7 +362,7 @@ fn new_run(run_id: &str, thread_id: &str, sending: Sending, prepared: &Prepared,
         run_id: run_id.to_owned(),
         thread,
         message_id: ids::message(),
-        content: params.content.0,
+        content: std::mem::take(&mut prepared.content),
         provider: prepared.choice.provider.clone(),
         model: prepared.choice.model.clone(),
         assistant: prepared.choice.assistant.clone(),
@@ -356,8 +376,8 @@ fn check(params: &SendParams) -> Result<(), Error> {
             "`messageKey` is not built yet in this version, so sending again would not be safe: leave it out",
         ));
     }
-    let is_said = |part: &crate::protocol::Part| match part {
-        crate::protocol::Part::Text { text, .. } => !text.is_empty(),
+    let is_said = |part: &Part| match part {
+        Part::Text { text, .. } => !text.is_empty(),
         _ => true,
     };
     if !params.content.0.iter().any(is_said) {

@@ -162,6 +162,7 @@ impl Server {
             .values()
             .filter(|run| run.thread_id == thread_id)
             .flat_map(Self::messages_of)
+            .map(MessageEntry::without_data)
             .collect()
     }
 
@@ -276,17 +277,22 @@ fn read_part(message: MessageEntry, index: u32, cursor: Option<&str>, room: usiz
         next: None,
     };
     match part {
-        Part::Text { text, .. } | Part::Refusal { text } | Part::Resource { text, .. } => {
+        Part::Text { text, .. } | Part::Refusal { text } | Part::Resource { text: Some(text), .. } => {
             let (page, next) = page_of(&text, cursor, room)?;
             result.text = Some(page);
             result.next = next;
         }
-        Part::Image(crate::protocol::Image { data: Some(data), .. }) => {
-            let (page, next) = page_of(&data, cursor, room)?;
-            result.data = Some(page);
-            result.next = next;
+        mut other => {
+            let data = other.data_mut().and_then(Option::take);
+            let room = room.saturating_sub(json_len(&other));
+            result.part = cursor.is_none().then_some(other);
+            if let Some(data) = data {
+                // Four characters are three bytes: each page can be decoded by itself.
+                let (page, next) = page_of(&data, cursor, room / 4 * 4)?;
+                result.data = Some(page);
+                result.next = next;
+            }
         }
-        other => result.part = Some(other),
     }
     Ok(result)
 }

@@ -88,14 +88,14 @@ pub fn entry(tx: &Transaction, id: &str) -> Result<MessageEntry, Failure> {
     entry.ok_or_else(|| Error::not_found("message", id).into())
 }
 
-/// A page of a thread's messages, newest first.
+/// A page of a thread's messages, newest first. What they have of images and files is not held in memory together.
 pub fn list(tx: &Transaction, thread: i64, cursor: Option<&str>, limit: u32) -> Result<Page<MessageEntry>, Failure> {
     let before = page::parse(cursor)?;
     let mut statement = tx.prepare_cached(&format!(
         "{ENTRY} WHERE message.thread = ?1 AND message.key < ?2 ORDER BY message.key DESC LIMIT ?3"
     ))?;
     let rows = statement.query_map((thread, before, page::fetched(limit)), |row| {
-        Ok((row.get(6)?, read_entry(row)?))
+        Ok((row.get(6)?, read_entry(row)?.without_data()))
     })?;
     Ok(page::cut(rows.collect::<Result<_, _>>()?, limit))
 }
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(title(&[Part::text(" \n")]), None);
         let resource = Part::Resource {
             uri: "file:///a".into(),
-            text: "code".into(),
+            text: Some("code".into()),
             mime_type: None,
             selection: None,
         };

@@ -285,3 +285,72 @@ fn the_schema_is_that_of_the_wire() {
     let discovered: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
     assert_eq!(printed, discovered["result"]);
 }
+
+/// Relative to the folder in which the command runs, which is not the daemon's business.
+#[test]
+fn files_and_images_go_along_by_relative_paths() {
+    let home = script(r#"{ text = "{text}" }"#);
+    home.write("notes/my notes.md", "# Notes\n");
+    std::fs::write(home.path().join("dot.gif"), b"GIF89a").unwrap();
+    let output = home.run(&["ask", "--file", "notes/my notes.md", "--image=dot.gif", "Well?"], "");
+    assert_eq!(
+        (stdout(&output), stderr(&output)),
+        (
+            "Well?\n\nmy notes.md\n```markdown\n# Notes\n```\n".into(),
+            String::new()
+        )
+    );
+    let read = home.request("thread/list", serde_json::json!({}));
+    let thread = read["threads"][0]["threadId"].clone();
+    let read = home.request("thread/read", serde_json::json!({ "threadId": thread }));
+    let kinds: Vec<_> = read["messages"][1]["content"].as_array().unwrap().iter().collect();
+    assert_eq!(
+        kinds
+            .iter()
+            .map(|part| part["type"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        ["text", "image", "file"]
+    );
+    assert_eq!(kinds[1]["mimeType"], "image/gif");
+
+    let output = home.run(&["ask", "--file", "notes/my notes.md"], "");
+    assert_eq!(
+        stdout(&output),
+        "my notes.md\n```markdown\n# Notes\n```\n",
+        "a file alone is a question"
+    );
+
+    let output = home.run(&["ask", "--file", "missing", "Well?"], "");
+    assert_eq!(output.status.code(), Some(2));
+    let missing = home.path().canonicalize().unwrap().join("missing");
+    assert_eq!(
+        stderr(&output),
+        format!(
+            "assistd: failed to read `{}`, which is `content[1].path`: there is no such file\n",
+            missing.display()
+        )
+    );
+}
+
+#[test]
+fn a_schema_is_read_from_a_file() {
+    let home = Home::with_script("refuses = [\"format\"]\nanswers = [{ steps = [{ text = \"{text}\" }] }]");
+    home.write("schema.json", r#"{ "type": "object" }"#);
+    home.write("list.json", "[]");
+    home.write("broken.json", "{");
+    let fails = |schema: &str| {
+        let output = home.run(&["ask", "--schema", schema, "Well?"], "");
+        assert_eq!(output.status.code(), Some(2));
+        stderr(&output)
+    };
+    assert_eq!(
+        fails("schema.json"),
+        "assistd: the model that this script plays cannot take `options.format`\n"
+    );
+    assert_eq!(
+        fails("list.json"),
+        "assistd: expected the schema `list.json` to be a JSON object\n"
+    );
+    assert!(fails("broken.json").starts_with("assistd: expected the schema `broken.json` to be JSON: "));
+    assert!(fails("missing.json").starts_with("assistd: failed to read the schema `missing.json`: "));
+}

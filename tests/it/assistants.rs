@@ -1,6 +1,7 @@
 //! The `assistants` dialect, played by an upstream on a real socket.
 
 mod ends;
+mod files;
 mod opening;
 mod own_tools;
 mod recorded;

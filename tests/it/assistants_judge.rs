@@ -59,7 +59,10 @@ async fn all_requests() -> Vec<Recorded> {
         { "type": "file_search", "file_search": { "max_num_results": 5 } },
         { "type": "function", "function": { "name": "time", "parameters": { "type": "object" }, "strict": false } }
     ]);
+    let uploaded = |id: &str| Reply::json(200, json!({ "id": id, "object": "file" }));
     let upstream = Upstream::start([
+        uploaded("file_3"),
+        uploaded("file_4"),
         // What the assistant has by itself, which the turns with tools say again.
         Reply::json(
             200,
@@ -97,6 +100,7 @@ async fn all_requests() -> Vec<Recorded> {
         tool_choice: Some("weather".into()),
         parallel_tool_calls: Some(false),
         reasoning_effort: Some("low".into()),
+        format: Some(serde_json::from_value(json!({ "type": "jsonSchema", "schema": { "type": "object" } })).unwrap()),
         ..Options::default()
     };
     let message = &mut std::sync::Arc::get_mut(&mut first.conversation).unwrap().messages[2];
@@ -115,11 +119,27 @@ async fn all_requests() -> Vec<Recorded> {
             file_id: Some("file_2".into()),
             ..Default::default()
         }),
+        Part::Image(Image {
+            data: Some("iVBORw0KGgo=".into()),
+            mime_type: Some("image/png".into()),
+            ..Image::default()
+        }),
+        Part::File(assistd::protocol::File {
+            data: Some("YSxiCg==".into()),
+            mime_type: Some("text/csv".into()),
+            name: Some("a.csv".into()),
+            ..Default::default()
+        }),
     ];
+    let kept = |synced: &str| {
+        let mut anchor = anchor(synced);
+        anchor["files"] = json!({ "u2/4": "file_3", "u2/5": "file_4" });
+        Some(anchor)
+    };
     let mut later = first.clone();
-    later.anchor = Some(anchor("u1"));
+    later.anchor = kept("u1");
     let mut outputs = later.clone();
-    outputs.anchor = Some(anchor("u2"));
+    outputs.anchor = kept("u2");
     let output = ToolOutput {
         call_id: "call_1".into(),
         output: "sunny".into(),
@@ -139,7 +159,9 @@ async fn all_requests() -> Vec<Recorded> {
     provider.assistants().await.unwrap();
     play(&provider, request("u1:one")).await;
 
-    let requests = upstream.requests();
+    let mut requests = upstream.requests();
+    // The description at hand is a cut one and has no files; `assistants/files.rs` reads what is uploaded.
+    requests.retain(|request| request.path() != "/v1/files");
     let mut kinds: Vec<String> = requests
         .iter()
         .map(|request| format!("{} {}", request.method, request.path()))

@@ -164,3 +164,18 @@ fn without_a_model_it_says_what_is_missing() {
         stderr(&output)
     );
 }
+
+#[test]
+fn files_go_along_with_the_next_message_only() {
+    let home = Home::with_script(SCRIPT);
+    home.write("my notes.md", "# Notes\n");
+    let output = chat(&home, &[], "/file my notes.md\n/image missing.png\nRead\nAgain\n");
+    assert_eq!(
+        stdout(&output),
+        "User: [the file goes along with your next message]\n\
+         User: failed to find the image `missing.png`: there is no such file\n\
+         User: Assistant: 1: Read\n\nmy notes.md\n```markdown\n# Notes\n```\n\
+         User: Assistant: 3: Again\n\
+         User: \n"
+    );
+}

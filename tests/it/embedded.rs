@@ -1,5 +1,7 @@
 //! The `embedded` dialect with its real model, through the provider's contract.
 
+mod content;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -49,6 +49,8 @@ transcripts! {
     busy_queue
     cancel
     cancel_at_once
+    content
+    content_refused
     end_of_input
     end_of_input_tools
     events

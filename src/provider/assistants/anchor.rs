@@ -57,6 +57,15 @@ impl Anchor {
 }
 
 impl Opening {
+    /// Those of these messages that go upstream with this turn.
+    pub fn messages<'a>(&self, all: &'a [Message]) -> &'a [Message] {
+        match self {
+            Opening::NewThread => all,
+            Opening::NextRun { from, .. } => &all[*from..],
+            Opening::Outputs { .. } => &[],
+        }
+    }
+
     /// How this turn begins. Outputs go only to the run that this very turn has begun.
     pub fn choose(anchor: Option<Anchor>, messages: &[Message], rounds: &[Round]) -> Opening {
         let Some(anchor) = anchor else {

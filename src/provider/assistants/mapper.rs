@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::anchor::Anchor;
+use super::files::Uploads;
 use super::messages::Messages;
 use super::steps::Steps;
 use super::wire::{self, Run, camel_case};
@@ -23,6 +24,7 @@ pub struct Mapper {
     thread_id: Option<String>,
     run_id: Option<String>,
     anchored: Option<Anchor>,
+    uploads: Uploads,
     status: Option<String>,
     messages: Messages,
     steps: Steps,
@@ -40,6 +42,7 @@ impl Mapper {
             thread_id: anchor.as_ref().map(|anchor| anchor.thread_id.clone()),
             run_id,
             anchored: anchor,
+            uploads: Uploads::default(),
             status: None,
             messages: Messages::default(),
             steps: Steps::default(),
@@ -47,6 +50,11 @@ impl Mapper {
             end: None,
             is_done: false,
         }
+    }
+
+    /// The same, saying with its anchors what the upstream was given.
+    pub fn keeping(self, uploads: Uploads) -> Self {
+        Mapper { uploads, ..self }
     }
 
     /// One event of the upstream.
@@ -248,7 +256,9 @@ impl Mapper {
             synced: self.synced.clone(),
         };
         if self.anchored.as_ref() != Some(&anchor) {
-            self.out.push(Event::Anchor(anchor.to_value()));
+            let mut kept = anchor.to_value();
+            self.uploads.put_into(&mut kept);
+            self.out.push(Event::Anchor(kept));
             self.anchored = Some(anchor);
         }
     }

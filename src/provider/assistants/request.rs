@@ -5,33 +5,43 @@
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::anchor::Opening;
-use crate::error::{Error, Kind};
-use crate::protocol::{Image, Part, Role, Tool};
+use super::files::{self, Uploads};
+use super::tools::{ToolBody, tools};
+use crate::protocol::{Format, Image, Part, Role};
 use crate::provider::Request;
 use crate::provider::http::Call;
 use crate::thread::Message;
 
-/// The call that opens this turn. `own_tools` are the assistant's, where the request adds to them; where it does not
-/// they are left out, and the assistant keeps them.
-pub fn opening(request: &Request, opening: &Opening, assistant_id: &str, own_tools: &[Value]) -> Result<Call, Error> {
-    let all = &request.conversation.messages;
+/// What the upstream has.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Who answers.
+    pub assistant_id: &'a str,
+    /// The assistant's tools, where the request adds to them; where it does not they are left out, and the assistant
+    /// keeps them.
+    pub own_tools: &'a [Value],
+    /// The images and files of our messages.
+    pub uploads: &'a Uploads,
+}
+
+/// The call that opens this turn.
+pub fn opening(request: &Request, opening: &Opening, known: Known) -> Call {
+    let messages = messages(opening.messages(&request.conversation.messages), known.uploads);
     match opening {
         Opening::NewThread => {
-            let mut body = RunBody::new(request, assistant_id, own_tools);
+            let mut body = RunBody::new(request, known);
             // Unlike a run's own request, this one has no member for it in the description.
             body.reasoning_effort = None;
-            body.thread = Some(ThreadBody {
-                messages: messages(all)?,
-            });
-            Ok(Call::post(["threads", "runs"]).json(bytes(&body)))
+            body.thread = Some(ThreadBody { messages });
+            Call::post(["threads", "runs"]).json(bytes(&body))
         }
-        Opening::NextRun { anchor, from } => {
-            let mut body = RunBody::new(request, assistant_id, own_tools);
-            body.additional_messages = Some(messages(&all[*from..])?);
-            Ok(Call::post(["threads", &anchor.thread_id, "runs"]).json(bytes(&body)))
+        Opening::NextRun { anchor, .. } => {
+            let mut body = RunBody::new(request, known);
+            body.additional_messages = Some(messages);
+            Call::post(["threads", &anchor.thread_id, "runs"]).json(bytes(&body))
         }
         Opening::Outputs { thread_id, run_id } => {
             let outputs = request
@@ -49,7 +59,7 @@ pub fn opening(request: &Request, opening: &Opening, assistant_id: &str, own_too
                     .collect(),
                 stream: true,
             };
-            Ok(Call::post(["threads", thread_id, "runs", run_id, "submit_tool_outputs"]).json(bytes(&body)))
+            Call::post(["threads", thread_id, "runs", run_id, "submit_tool_outputs"]).json(bytes(&body))
         }
     }
 }
@@ -79,6 +89,8 @@ struct RunBody<'a> {
     max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
     stream: bool,
 }
 
@@ -102,29 +114,6 @@ struct AttachmentBody<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(untagged)]
-enum ToolBody<'a> {
-    /// One of the assistant's, as it came.
-    Own(&'a Value),
-    /// One of the request's.
-    Added {
-        r#type: &'static str,
-        function: FunctionBody<'a>,
-    },
-}
-
-#[derive(Serialize)]
-struct FunctionBody<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<&'a Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    strict: Option<bool>,
-}
-
-#[derive(Serialize)]
 struct OutputsBody<'a> {
     tool_outputs: Vec<OutputBody<'a>>,
     stream: bool,
@@ -137,48 +126,46 @@ struct OutputBody<'a> {
 }
 
 impl<'a> RunBody<'a> {
-    fn new(request: &'a Request, assistant_id: &'a str, own_tools: &'a [Value]) -> Self {
+    fn new(request: &'a Request, known: Known<'a>) -> Self {
         let options = &request.options;
         RunBody {
-            assistant_id,
+            assistant_id: known.assistant_id,
             thread: None,
             additional_messages: None,
             model: request.model.as_deref(),
             instructions: request.instructions.as_deref(),
-            tools: tools(own_tools, &request.tools),
+            tools: tools(known.own_tools, request),
             tool_choice: options.tool_choice.as_deref().map(tool_choice),
             parallel_tool_calls: options.parallel_tool_calls,
             temperature: options.temperature,
             top_p: options.top_p,
             max_completion_tokens: options.max_output_tokens,
             reasoning_effort: options.reasoning_effort.as_deref(),
+            response_format: options.format.as_ref().map(response_format),
             stream: true,
         }
     }
 }
 
-impl<'a> From<&'a Tool> for ToolBody<'a> {
-    fn from(tool: &'a Tool) -> Self {
-        ToolBody::Added {
-            r#type: "function",
-            function: FunctionBody {
-                name: &tool.name,
-                description: tool.description.as_deref(),
-                parameters: tool.parameters.as_ref(),
-                strict: tool.strict,
-            },
+/// The form of the answer.
+fn response_format(format: &Format) -> Value {
+    match format {
+        Format::Text => json!({ "type": "text" }),
+        Format::JsonObject => json!({ "type": "json_object" }),
+        Format::JsonSchema {
+            name,
+            description,
+            schema,
+            strict,
+        } => {
+            let name = name.as_deref().unwrap_or("answer");
+            let mut described = json!({ "name": name, "schema": schema, "strict": strict.unwrap_or(true) });
+            if let Some(description) = description {
+                described["description"] = json!(description);
+            }
+            json!({ "type": "json_schema", "json_schema": described })
         }
     }
-}
-
-/// The assistant's own tools, then those that the request adds; a function of the same name takes the own one's place.
-fn tools<'a>(own: &'a [Value], added: &'a [Tool]) -> Vec<ToolBody<'a>> {
-    let is_kept = |tool: &&Value| {
-        let name = tool["function"]["name"].as_str();
-        added.iter().all(|added| Some(&*added.name) != name)
-    };
-    let own = own.iter().filter(is_kept).map(ToolBody::Own);
-    own.chain(added.iter().map(ToolBody::from)).collect()
 }
 
 fn tool_choice(choice: &str) -> Value {
@@ -189,41 +176,38 @@ fn tool_choice(choice: &str) -> Value {
     }
 }
 
-/// The messages that have anything to say. Only the newest must be understood whole: an old picture that this upstream
-/// cannot take must not make the thread useless.
-fn messages(messages: &[Message]) -> Result<Vec<MessageBody<'_>>, Error> {
-    let newest = messages.len().saturating_sub(1);
-    let bodies = messages
-        .iter()
-        .enumerate()
-        .map(|(i, message)| body(message, i == newest));
-    bodies.filter_map(Result::transpose).collect()
+/// The messages that have anything to say.
+fn messages<'a>(messages: &'a [Message], uploads: &'a Uploads) -> Vec<MessageBody<'a>> {
+    let bodies = messages.iter().filter_map(|message| match message.role {
+        Role::Assistant => answer(message),
+        Role::User => question(message, uploads),
+    });
+    bodies.collect()
 }
 
-fn body(message: &Message, is_newest: bool) -> Result<Option<MessageBody<'_>>, Error> {
-    if message.role == Role::Assistant {
-        let text = message.joined();
-        let content = Value::String(text);
-        let is_empty = content.as_str() == Some("");
-        return Ok((!is_empty).then_some(MessageBody {
-            role: "assistant",
-            content,
-            attachments: Vec::new(),
-        }));
-    }
+fn answer(message: &Message) -> Option<MessageBody<'_>> {
+    let text = message.joined();
+    (!text.is_empty()).then_some(MessageBody {
+        role: "assistant",
+        content: Value::String(text),
+        attachments: Vec::new(),
+    })
+}
+
+fn question<'a>(message: &'a Message, uploads: &'a Uploads) -> Option<MessageBody<'a>> {
     let mut parts = Vec::new();
     let mut attachments = Vec::new();
-    for part in &message.content {
+    for (index, part) in message.content.iter().enumerate() {
+        let uploaded = uploads.id(message, index).filter(|id| !id.is_empty());
         match part {
-            Part::Image(image) => match image_body(image) {
-                Some(image) => parts.push(image),
-                None if is_newest => return Err(embedded_image()),
-                None => {}
-            },
-            Part::File(file) => attachments.extend(file.file_id.as_ref().map(|file_id| AttachmentBody {
-                file_id,
-                tools: [json!({ "type": "file_search" })],
-            })),
+            Part::Image(image) => parts.extend(image_body(image, uploaded)),
+            Part::File(file) => {
+                let file_id = file.file_id.as_deref().or(uploaded);
+                attachments.extend(file_id.map(|file_id| AttachmentBody {
+                    file_id,
+                    tools: [json!({ "type": files::tool_for(file) })],
+                }));
+            }
             Part::Text { .. } | Part::Refusal { .. } | Part::Resource { .. } => {
                 let mut text = String::new();
                 part.append_text(&mut text);
@@ -235,20 +219,20 @@ fn body(message: &Message, is_newest: bool) -> Result<Option<MessageBody<'_>>, E
     }
     let content = match &mut parts[..] {
         // A message may have attachments, but not be without content.
-        [] if attachments.is_empty() => return Ok(None),
+        [] if attachments.is_empty() => return None,
         [] => Value::String(file_names(&message.content)),
         [only] if only["type"] == "text" => only["text"].take(),
         _ => Value::Array(parts),
     };
-    Ok(Some(MessageBody {
+    Some(MessageBody {
         role: "user",
         content,
         attachments,
-    }))
+    })
 }
 
-fn image_body(image: &Image) -> Option<Value> {
-    let mut source = match (&image.url, &image.file_id) {
+fn image_body(image: &Image, uploaded: Option<&str>) -> Option<Value> {
+    let mut source = match (&image.url, image.file_id.as_deref().or(uploaded)) {
         (Some(url), _) => json!({ "type": "image_url", "image_url": { "url": url } }),
         (None, Some(file_id)) => json!({ "type": "image_file", "image_file": { "file_id": file_id } }),
         (None, None) => return None,
@@ -260,17 +244,9 @@ fn image_body(image: &Image) -> Option<Value> {
     Some(source)
 }
 
-fn embedded_image() -> Error {
-    Error::new(
-        Kind::InvalidParams,
-        "expected an image by `url` or `fileId`: the Assistants API takes no `data`",
-    )
-    .with_hint("upload the picture to the upstream and send its `fileId`")
-}
-
 fn file_names(content: &[Part]) -> String {
     let names = content.iter().filter_map(|part| match part {
-        Part::File(file) => file.name.as_deref().or(file.file_id.as_deref()),
+        Part::File(file) => file.name.as_deref().or(file.file_id.as_deref()).or(Some("file")),
         _ => None,
     });
     names.collect::<Vec<_>>().join("\n")
@@ -280,30 +256,4 @@ fn bytes(body: &impl Serialize) -> Bytes {
     serde_json::to_vec(body)
         .expect("strings, numbers and maps with string keys are always JSON")
         .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn added(name: &str) -> Tool {
-        serde_json::from_value(json!({ "name": name, "description": "the request's" })).unwrap()
-    }
-
-    #[test]
-    fn own_tools_come_first_and_a_function_of_the_same_name_is_the_requests() {
-        let own = [
-            json!({ "type": "file_search", "file_search": { "max_num_results": 5 } }),
-            json!({ "type": "function", "function": { "name": "weather", "description": "the assistant's" } }),
-            json!({ "type": "function", "function": { "name": "time", "strict": true } }),
-        ];
-        let added = [added("file_search"), added("weather")];
-        let merged = serde_json::to_value(tools(&own, &added)).unwrap();
-        let function =
-            |name: &str| json!({ "type": "function", "function": { "name": name, "description": "the request's" } });
-        assert_eq!(
-            merged,
-            json!([own[0], own[2], function("file_search"), function("weather")])
-        );
-    }
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use async_stream::stream;
 use futures::Stream;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::Upstream;
 use super::anchor::{Anchor, Opening};
+use super::files::{self, Uploads};
 use super::mapper::{Mapper, locking_run};
-use super::request;
+use super::request::{self, Known};
 use super::stopping::Cancel;
 use crate::error::{Error, Kind};
 use crate::protocol::StopReason;
@@ -33,7 +34,7 @@ pub fn answer(upstream: Arc<Upstream>, request: Request) -> impl Stream<Item = E
         let answer = loop {
             match turn.open(&cancel).await {
                 Opened::Answer(answer) => break answer,
-                Opened::Retry(event) => yield event,
+                Opened::NotYet(event) => yield event,
                 Opened::End(end) => {
                     yield Event::End(end);
                     return;
@@ -65,6 +66,7 @@ struct Turn {
     upstream: Arc<Upstream>,
     request: Request,
     opening: Opening,
+    uploads: Uploads,
     retries: Retries,
     /// What comes before the request is sent (again).
     pause: Pause,
@@ -76,8 +78,8 @@ struct Turn {
 /// What came of an attempt to open the stream.
 enum Opened {
     Answer(Answer),
-    /// It is to be tried again; this says why.
-    Retry(Event),
+    /// It is to be tried (again); this says what has been done or why.
+    NotYet(Event),
     End(End),
 }
 
@@ -97,6 +99,7 @@ impl Turn {
         let anchor = Anchor::read(request.anchor.as_ref());
         Turn {
             opening: Opening::choose(anchor, &request.conversation.messages, &request.rounds),
+            uploads: Uploads::read(request.anchor.as_ref()),
             retries: Retries::new(upstream.max_retries),
             upstream,
             request,
@@ -109,6 +112,9 @@ impl Turn {
     async fn open(&mut self, cancel: &Cancel) -> Opened {
         if let Err(end) = self.wait(cancel).await {
             return Opened::End(end);
+        }
+        if let Some(opened) = self.upload(cancel).await {
+            return opened;
         }
         let upstream = self.upstream.clone();
         let own_tools = if self.adds_tools() {
@@ -133,9 +139,45 @@ impl Turn {
         }
     }
 
+    /// Gives the upstream one image or file that it lacks; none if it has all of them.
+    async fn upload(&mut self, cancel: &Cancel) -> Option<Opened> {
+        let messages = &self.request.conversation.messages;
+        let newest = messages.last().map_or("", |message| &message.id);
+        let missing = self.uploads.missing(self.opening.messages(messages), newest)?;
+        Some(match cancel.before(self.upstream.upload(&missing)).await {
+            // What has been given by now is of no harm there.
+            None => Opened::End(End::Cancelled),
+            Some(Ok(id)) => {
+                self.uploads.add(&missing, id);
+                Opened::NotYet(self.anchor())
+            }
+            // An old picture that this upstream does not take must not make the thread useless.
+            Some(Err(failure)) if !missing.is_newest && matches!(failure.status, Some(400 | 413 | 415 | 422)) => {
+                tracing::info!(error = %failure.error, "the upstream refuses a file of an older message");
+                self.uploads.give_up(&missing);
+                Opened::NotYet(self.anchor())
+            }
+            Some(Err(failure)) => self.try_again(failure),
+        })
+    }
+
+    /// What is known before the run, so that nothing is uploaded twice, whatever becomes of the run.
+    fn anchor(&self) -> Event {
+        let anchor = Anchor::read(self.request.anchor.as_ref());
+        let mut kept = anchor.map_or_else(|| json!({}), |anchor| anchor.to_value());
+        self.uploads.put_into(&mut kept);
+        Event::Anchor(kept)
+    }
+
     /// Whether a run is opened that must name the assistant's own tools besides its own.
     fn adds_tools(&self) -> bool {
-        !self.request.tools.is_empty() && self.request.rounds.is_empty()
+        let request = &self.request;
+        let adds = || {
+            !request.tools.is_empty()
+                || request.options.upstream_tools.is_some()
+                || !files::tools_for(&request.conversation.messages).is_empty()
+        };
+        request.rounds.is_empty() && adds()
     }
 
     fn call(&self, own_tools: &[Value]) -> Result<Call, Error> {
@@ -146,8 +188,12 @@ impl Turn {
                 "the outputs of the tools have no run to go to",
             ));
         }
-        let assistant_id = self.upstream.assistant_id()?;
-        request::opening(&self.request, &self.opening, assistant_id, own_tools)
+        let known = Known {
+            assistant_id: self.upstream.assistant_id()?,
+            own_tools,
+            uploads: &self.uploads,
+        };
+        Ok(request::opening(&self.request, &self.opening, known))
     }
 
     async fn wait(&mut self, cancel: &Cancel) -> Result<(), End> {
@@ -178,11 +224,15 @@ impl Turn {
 
     /// What to do about an opening request that failed.
     fn recover(&mut self, failure: Failure) -> Opened {
+        if matches!(failure.status, Some(400 | 404)) && self.uploads.forget_named(&failure.error) {
+            tracing::info!("files of earlier turns are gone from the upstream; it gets them again");
+            return Opened::NotYet(retry_at_once(&failure.error));
+        }
         if let Opening::NextRun { anchor, .. } = &self.opening {
             if failure.status == Some(404) && !std::mem::replace(&mut self.started_over, true) {
                 tracing::info!("the upstream's thread is gone; a new one gets the whole history");
                 self.opening = Opening::NewThread;
-                return Opened::Retry(retry_at_once(&failure.error));
+                return Opened::NotYet(retry_at_once(&failure.error));
             }
             if let Some(run_id) = locking_run(&failure.error).map(str::to_owned) {
                 let is_ours = anchor.run_id.as_deref() == Some(&*run_id);
@@ -196,7 +246,7 @@ impl Turn {
                     run_id,
                     error,
                 };
-                return Opened::Retry(announced);
+                return Opened::NotYet(announced);
             }
         }
         if let (Opening::Outputs { .. }, Some(400)) = (&self.opening, failure.status) {
@@ -216,7 +266,7 @@ impl Turn {
             return Opened::End(End::Failed(failure.error));
         };
         self.pause = Pause::For(delay);
-        Opened::Retry(self.retries.event(&failure, delay))
+        Opened::NotYet(self.retries.event(&failure, delay))
     }
 
     fn read(self, answer: Answer) -> Reading {
@@ -230,7 +280,7 @@ impl Turn {
         let synced = newest.map_or("", |message| &message.id);
         Reading {
             upstream: self.upstream,
-            mapper: Mapper::new(events.peer().clone(), synced, anchor, run_id),
+            mapper: Mapper::new(events.peer().clone(), synced, anchor, run_id).keeping(self.uploads),
             events,
         }
     }

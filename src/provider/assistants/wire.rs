@@ -271,6 +271,14 @@ pub struct AssistantPage {
     pub has_more: Option<bool>,
 }
 
+/// A file that the upstream has been given.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct UploadedFile {
+    #[serde(deserialize_with = "lenient")]
+    pub id: Option<String>,
+}
+
 /// An assistant that the upstream keeps.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

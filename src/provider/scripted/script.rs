@@ -23,6 +23,19 @@ pub struct Script {
     /// In the order of the file; the first that matches is played.
     #[serde(default)]
     pub answers: Vec<Answer>,
+    /// What the model that is played cannot take.
+    #[serde(default)]
+    pub refuses: Vec<Refused>,
+}
+
+/// What a model may be unable to take.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Refused {
+    Image,
+    File,
+    /// Any form of the answer but text.
+    Format,
 }
 
 /// One answer, and what it answers.

@@ -132,14 +132,10 @@ async fn parts_of_a_message_keep_their_order() {
         }),
         Part::Resource {
             uri: "file:///a.rs".into(),
-            text: "fn main() {}".into(),
+            text: Some("fn main() {}".into()),
             mime_type: None,
             selection: None,
         },
-        Part::File(assistd::protocol::File {
-            file_id: Some("file_2".into()),
-            ..Default::default()
-        }),
     ];
     let body = sent(request).await.json();
     assert_eq!(
@@ -149,24 +145,32 @@ async fn parts_of_a_message_keep_their_order() {
                 { "type": "text", "text": "Look" },
                 { "type": "image_url", "image_url": { "url": "https://x.test/a.png", "detail": "low" } },
                 { "type": "image_file", "image_file": { "file_id": "file_1", "detail": "low" } },
-                { "type": "text", "text": "file:///a.rs\nfn main() {}" }
-            ],
-            "attachments": [{ "file_id": "file_2", "tools": [{ "type": "file_search" }] }] }])
+                { "type": "text", "text": "file:///a.rs\n```rs\nfn main() {}\n```\n" }
+            ] }])
     );
 }
 
 #[tokio::test]
-async fn a_picture_by_its_bytes_is_refused_before_anything_is_sent() {
-    let upstream = Upstream::start([]).await;
-    let mut request = request("u1:x");
-    let message = &mut Arc::get_mut(&mut request.conversation).unwrap().messages[0];
-    message.content = vec![Part::Image(Image {
-        data: Some("AAAA".into()),
-        ..Image::default()
-    })];
-    let (_, end) = play(&provider(&upstream), request).await;
-    assert_eq!(error(end).kind(), Kind::InvalidParams);
-    assert!(upstream.requests().is_empty());
+async fn the_form_of_the_answer_is_told_in_the_upstreams_words() {
+    let schema = json!({ "type": "object", "properties": {}, "additionalProperties": false });
+    let rows = [
+        (json!({ "type": "text" }), json!({ "type": "text" })),
+        (json!({ "type": "jsonObject" }), json!({ "type": "json_object" })),
+        (
+            json!({ "type": "jsonSchema", "schema": schema }),
+            json!({ "type": "json_schema", "json_schema": { "name": "answer", "schema": schema, "strict": true } }),
+        ),
+        (
+            json!({ "type": "jsonSchema", "name": "n", "description": "d", "schema": schema, "strict": false }),
+            json!({ "type": "json_schema",
+                "json_schema": { "name": "n", "description": "d", "schema": schema, "strict": false } }),
+        ),
+    ];
+    for (format, expected) in rows {
+        let mut request = request("u1:one");
+        request.options.format = Some(serde_json::from_value(format).unwrap());
+        assert_eq!(sent(request).await.json()["response_format"], expected);
+    }
 }
 
 #[tokio::test]
