@@ -38,6 +38,7 @@ pub(super) struct Prepared {
     provider: Arc<dyn Provider>,
     instructions: Option<String>,
     tools: Vec<Tool>,
+    mcp: Vec<String>,
     options: Options,
     waits: bool,
 }
@@ -102,6 +103,7 @@ impl Server {
                 let remembered = thread.and_then(|thread| thread.assistant);
                 let assistant = params.assistant.as_deref().or(remembered.as_deref());
                 let choice = settings.choose(assistant, params.model.as_deref())?;
+                let mcp = settings.mcp_servers(params.mcp.as_deref().or(choice.mcp.as_deref()))?;
                 let provider = providers.provider(&settings, &choice)?;
                 // A run that is cancelled by now exists, and ends before its provider is asked anything.
                 tokio::select! {
@@ -109,7 +111,7 @@ impl Server {
                     () = stop.cancelled() => {}
                     ready = provider.prepare() => ready?,
                 }
-                Ok(Prepared::new(params, choice, provider))
+                Ok(Prepared::new(params, choice, mcp, provider))
             };
             let prepared = prepared.await;
             Done::Prepared(run_id, Box::new(prepared))
@@ -240,6 +242,7 @@ impl Server {
     /// Spawns the run's task.
     fn launch(&mut self, run_id: &str, snapshot: Snapshot) {
         let desk = self.client.can_call_tools.then(|| self.desk.clone());
+        let approval = self.client.can_approve.then(|| self.desk.clone());
         let Some(run) = self.runs.get_mut(run_id) else {
             return;
         };
@@ -268,6 +271,8 @@ impl Server {
             was_queued,
             desk,
             tool_timeout: self.settings.tool_timeout(),
+            servers: self.mcp.named(&self.settings, &prepared.mcp),
+            approval,
             stop: run.stop.clone(),
         };
         let run_id = run_id.to_owned();
@@ -290,7 +295,7 @@ impl Server {
 }
 
 impl Prepared {
-    fn new(params: SendParams, choice: Choice, provider: Arc<dyn Provider>) -> Self {
+    fn new(params: SendParams, choice: Choice, mcp: Vec<String>, provider: Arc<dyn Provider>) -> Self {
         let mut tools = choice.tools.clone();
         for tool in params.tools.into_iter().flatten() {
             tools.retain(|known| known.name != tool.name);
@@ -299,6 +304,7 @@ impl Prepared {
         Prepared {
             instructions: params.instructions.or_else(|| choice.instructions.clone()),
             tools,
+            mcp,
             options: choice.options.overridden_by(&params.options.unwrap_or_default()),
             waits: params.wait.unwrap_or(true),
             choice,
