@@ -160,8 +160,8 @@ fn existing(folder: &Path) -> io::Result<&Path> {
     }
 }
 
-/// Lets the system tell the program when this process is gone, however it went. Elsewhere than on Linux only the end of
-/// its input tells it.
+/// Lets the system kill the program when this process is gone, however it went. What it started itself, and everything
+/// elsewhere than on Linux, is told by the end of its input only.
 fn die_with_parent(command: &mut Command) {
     #[cfg(target_os = "linux")]
     {
@@ -170,7 +170,7 @@ fn die_with_parent(command: &mut Command) {
         // and neither allocates.
         unsafe {
             command.pre_exec(move || {
-                rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+                rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
                 match rustix::process::getppid() == Some(parent) {
                     true => Ok(()),
                     // It died before it could be told to be missed.

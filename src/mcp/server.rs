@@ -155,7 +155,7 @@ impl Server {
 
     /// The problem with the server's name and program before it. Its arguments may hold secrets.
     pub(super) fn sentence(&self, problem: &str) -> String {
-        let program = self.settings.command.first().map(String::as_str).unwrap_or_default();
-        format!("the MCP server `{}` (`{program}`) {problem}", self.name)
+        let program = self.settings.command.first().map(|program| format!(" (`{program}`)"));
+        format!("the MCP server `{}`{} {problem}", self.name, program.unwrap_or_default())
     }
 }

@@ -24,9 +24,9 @@ def send(message):
 
 
 def note(line):
-    """Tells the test, by the file that it named."""
+    """Tells the test, by the named pipe that it reads."""
     if "NOTES" in os.environ:
-        with open(os.environ["NOTES"], "a") as notes:
+        with open(os.environ["NOTES"], "w") as notes:
             notes.write(line + "\n")
 
 
@@ -89,9 +89,9 @@ def die(arguments, _):
     os._exit(3)
 
 
-def last_words(arguments, _):
+def last_words(arguments, request):
     """Answers, and is gone before anybody can have read it."""
-    send({"id": _, "result": text("farewell")})
+    send({"id": request, "result": text("farewell")})
     os._exit(0)
 
 
@@ -147,16 +147,16 @@ def call(request, params):
 def take(message, options):
     method, request, params = message.get("method"), message.get("id"), message.get("params") or {}
     if method is None:
-        answered, answer = answers[request]
+        # Some answers are to what was no question.
+        answered, answer = answers.get(request, (threading.Event(), {}))
         answer.update(message)
         answered.set()
     elif method == "initialize" and "modern" in options:
         send({"id": request, "error": {"code": -32601, "message": "no handshakes any more"}})
     elif method == "initialize":
-        version = "1999-01-01" if "old" in options else params["protocolVersion"]
-        info = {"name": "test", "version": "1"}
-        send({"id": request, "result": {"protocolVersion": version, "capabilities": {"tools": {"listChanged": True}},
-                                        "serverInfo": info}})
+        send({"id": request, "result": {"protocolVersion": params["protocolVersion"],
+                                        "capabilities": {"tools": {"listChanged": True}, "logging": {}},
+                                        "serverInfo": {"name": "test", "version": "1"}}})
     elif method == "server/discover":
         send({"id": request, "result": {"resultType": "complete", "supportedVersions": ["2026-07-28"],
                                         "capabilities": {"tools": {}}, "ttlMs": 0, "cacheScope": "private"}})

@@ -1,0 +1,1 @@
+//! A server made with the official Python SDK, as an independent judge.
