@@ -46,10 +46,10 @@ pub struct McpSettings {
     /// The folder that it is started in; assistd's own where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
-    /// Whether the client is asked before a tool is called; `ask` where absent.
+    /// Whether the client is asked before a tool is called that `tools` does not name; `ask` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approve: Option<Approve>,
-    /// The same for single tools, by their names at the server.
+    /// Whether the client is asked before a single tool is called, by the tool's name at the server.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tools: BTreeMap<String, Approve>,
     /// How long it may take to start and to list its tools, in seconds; 30 where absent.

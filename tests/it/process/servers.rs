@@ -32,12 +32,17 @@ impl Stage {
     /// The server is started with these options and has these settings besides. For each round of each answer the
     /// script calls these tools, `name` or `name = arguments`; each answer is known by its first word.
     fn new(options: &str, settings: &str, answers: &[(&str, &[&str])]) -> Stage {
+        let command: Vec<&str> = ["python3", SERVER].into_iter().chain(options.split_whitespace()).collect();
+        Stage::of(&command, settings, answers)
+    }
+
+    /// The same with another server.
+    fn of(command: &[&str], settings: &str, answers: &[(&str, &[&str])]) -> Stage {
         let home = Home::with_script(&script(answers));
         let fifo = home.path().join("notes");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         // Open both ways, so that neither side waits for the other to open it.
         let notes = File::options().read(true).write(true).open(&fifo).unwrap();
-        let command: Vec<&str> = ["python3", SERVER].into_iter().chain(options.split_whitespace()).collect();
         home.write_config(&format!(
             "[mcp.demo]\ncommand = {command:?}\napprove = \"always\"\nenv.NOTES = {:?}\n{settings}\n",
             fifo.display().to_string()
