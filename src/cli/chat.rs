@@ -124,7 +124,7 @@ impl Console {
     async fn talk(&mut self, interrupt: &mut Interrupt) -> Result<u8, Leave> {
         let hello = json!({
             "clientInfo": { "name": "assistd chat" },
-            "capabilities": { "events": ["retry", "truncated", "storage"], "maxMessageBytes": MAX_MESSAGE },
+            "capabilities": { "events": ["retry", "truncated", "storage", "mcp"], "maxMessageBytes": MAX_MESSAGE },
         });
         self.client
             .request::<Value>("initialize", hello)

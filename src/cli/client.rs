@@ -17,7 +17,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 use crate::Signals;
 use crate::config::{Framing, Settings};
 use crate::error::{Error, Kind};
-use crate::protocol::{Part, PartKind, Role, RunStatus, StopReason};
+use crate::protocol::{McpStatus, Part, PartKind, Role, RunStatus, StopReason};
 
 /// How much either side writes ahead of the other, in bytes.
 const PIPE: usize = 64 * 1024;
@@ -67,6 +67,11 @@ pub enum Event {
     },
     Storage {
         message: String,
+    },
+    Mcp {
+        server: String,
+        status: McpStatus,
+        message: Option<String>,
     },
     #[serde(other)]
     Other,

@@ -9,7 +9,7 @@ use super::client::{self, Answer, Client, Event, Incoming, Message};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use crate::error::Error;
-use crate::protocol::PartKind;
+use crate::protocol::{McpStatus, PartKind};
 
 /// What is printed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -146,6 +146,15 @@ fn note(event: Event) -> Option<String> {
         }
         Event::Truncated { messages: 1 } => Some("the oldest message did not fit and was left out".to_owned()),
         Event::Truncated { messages } => Some(format!("the {messages} oldest messages did not fit and were left out")),
+        Event::Mcp {
+            server,
+            status,
+            message,
+        } => match status {
+            McpStatus::Starting => Some(format!("starting the MCP server `{server}`")),
+            McpStatus::Ready => None,
+            McpStatus::Failed => Some(message.unwrap_or_else(|| format!("the MCP server `{server}` cannot be used"))),
+        },
         Event::Storage { message } => Some(format!("this answer may not be kept: {message}")),
         Event::Other => None,
     }

@@ -79,7 +79,10 @@ impl McpSettings {
 
     /// Those of its variables that may be secrets.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.env.values().map(String::as_str).filter(|value| value.len() >= SECRET_MIN)
+        self.env
+            .values()
+            .map(String::as_str)
+            .filter(|value| value.len() >= SECRET_MIN)
     }
 }
 
@@ -106,7 +109,11 @@ impl Settings {
 }
 
 fn seconds(seconds: f64) -> Duration {
-    Duration::from_secs_f64(if seconds.is_nan() { 0.001 } else { seconds.clamp(0.001, 86_400.0) })
+    Duration::from_secs_f64(if seconds.is_nan() {
+        0.001
+    } else {
+        seconds.clamp(0.001, 86_400.0)
+    })
 }
 
 #[cfg(test)]
@@ -126,7 +133,10 @@ mod tests {
             "[mcp.a]\ncommand = [\"a\"]\napprove = \"never\"\ntools = { read = \"always\" }\n[mcp.b]\ncommand = [\"b\"]\n",
         );
         let server = &settings.layer.mcp["a"];
-        assert_eq!((server.approve("read"), server.approve("write")), (Approve::Always, Approve::Never));
+        assert_eq!(
+            (server.approve("read"), server.approve("write")),
+            (Approve::Always, Approve::Never)
+        );
         assert_eq!(settings.layer.mcp["b"].approve("read"), Approve::Ask);
     }
 
@@ -137,7 +147,10 @@ mod tests {
         assert_eq!(settings.mcp_servers(Some(&["b".into()])).unwrap(), ["b"]);
         assert_eq!(settings.mcp_servers(Some(&[])).unwrap(), [""; 0]);
         let error = settings.mcp_servers(Some(&["c".into()])).unwrap_err();
-        assert_eq!((error.kind(), error.message.contains("`c`")), (Kind::ConfigInvalid, true));
+        assert_eq!(
+            (error.kind(), error.message.contains("`c`")),
+            (Kind::ConfigInvalid, true)
+        );
     }
 
     #[test]

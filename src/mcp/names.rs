@@ -40,7 +40,10 @@ mod tests {
 
     fn names(tools: &[(&str, &str)], taken: &[&str]) -> Vec<String> {
         let mut taken = taken.iter().map(|name| name.to_string()).collect();
-        tools.iter().map(|(server, tool)| take(server, tool, &mut taken)).collect()
+        tools
+            .iter()
+            .map(|(server, tool)| take(server, tool, &mut taken))
+            .collect()
     }
 
     #[test]
@@ -52,7 +55,11 @@ mod tests {
     #[test]
     fn names_that_are_taken_get_a_number() {
         assert_eq!(names(&[("a", "b_c"), ("a_b", "c")], &[]), ["a_b_c", "a_b_c_2"]);
-        assert_eq!(names(&[("a", "b")], &["a_b", "a_b_2"]), ["a_b_3"], "the client's tools keep theirs");
+        assert_eq!(
+            names(&[("a", "b")], &["a_b", "a_b_2"]),
+            ["a_b_3"],
+            "the client's tools keep theirs"
+        );
     }
 
     #[test]

@@ -39,7 +39,9 @@ fn text_of(block: ContentBlock) -> String {
         ContentBlock::Audio(audio) => left_out("audio", &audio.mime_type, &audio.data),
         ContentBlock::Resource(embedded) => match embedded.resource {
             ResourceContents::TextResourceContents { uri, text, .. } => format!("{uri}\n{text}"),
-            ResourceContents::BlobResourceContents { uri, mime_type, blob, .. } => {
+            ResourceContents::BlobResourceContents {
+                uri, mime_type, blob, ..
+            } => {
                 let kind = format!("resource {uri}");
                 left_out(&kind, mime_type.as_deref().unwrap_or("application/octet-stream"), &blob)
             }
@@ -90,7 +92,10 @@ mod tests {
     fn a_structured_result_counts_where_there_is_no_text() {
         let both = json!({ "content": [{ "type": "text", "text": "{\"a\": 1}" }], "structuredContent": { "a": 1 } });
         assert_eq!(output(both).text, "{\"a\": 1}");
-        assert_eq!(output(json!({ "content": [], "structuredContent": { "a": 1 } })).text, "{\"a\":1}");
+        assert_eq!(
+            output(json!({ "content": [], "structuredContent": { "a": 1 } })).text,
+            "{\"a\":1}"
+        );
         let failed = output(json!({ "content": [], "isError": true }));
         assert_eq!((failed.text.as_str(), failed.is_error), ("", true));
     }

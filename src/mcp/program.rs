@@ -156,7 +156,10 @@ fn existing(folder: &Path) -> io::Result<&Path> {
     match std::fs::metadata(folder) {
         Ok(found) if found.is_dir() => Ok(folder),
         Ok(_) => Err(io::Error::other(format!("`{}` is not a folder", folder.display()))),
-        Err(error) => Err(io::Error::new(error.kind(), format!("its folder `{}`: {error}", folder.display()))),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("its folder `{}`: {error}", folder.display()),
+        )),
     }
 }
 

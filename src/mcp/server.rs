@@ -48,7 +48,9 @@ enum State {
 impl Server {
     pub(super) fn new(name: &str, settings: &Settings) -> Server {
         let own = settings.layer.mcp[name].clone();
-        let withheld = settings.key_variables().filter(|key| !own.env_from.iter().any(|passed| passed == key));
+        let withheld = settings
+            .key_variables()
+            .filter(|key| !own.env_from.iter().any(|passed| passed == key));
         let inherited = settings.environment.iter().filter(|(name, value)| {
             let name = name.to_ascii_uppercase();
             value.len() >= SECRET_MIN && SECRET_WORDS.iter().any(|word| name.contains(word))
@@ -156,6 +158,10 @@ impl Server {
     /// The problem with the server's name and program before it. Its arguments may hold secrets.
     pub(super) fn sentence(&self, problem: &str) -> String {
         let program = self.settings.command.first().map(|program| format!(" (`{program}`)"));
-        format!("the MCP server `{}`{} {problem}", self.name, program.unwrap_or_default())
+        format!(
+            "the MCP server `{}`{} {problem}",
+            self.name,
+            program.unwrap_or_default()
+        )
     }
 }

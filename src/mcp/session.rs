@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
+use rmcp::RoleClient;
 use rmcp::model::{CallToolRequestParams, ProtocolVersion};
 use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt, RunningService, ServiceError};
 use rmcp::transport::async_rw::AsyncRwTransport;
-use rmcp::RoleClient;
 use serde_json::{Map, Value};
 
+use super::Secrets;
 use super::output::Output;
 use super::peer::Peer;
 use super::program::Program;
-use super::Secrets;
 use crate::config::McpSettings;
 
 /// How long an answer may be on its way when the process has died: it may stand in the pipe.
@@ -94,7 +94,10 @@ impl Session {
             }
             Ok(Err(error)) => {
                 tracing::debug!(server = plan.server, %error, "a strange beginning");
-                return Err(Refusal::Other(format!("did not begin as MCP has it{}", program.words())));
+                return Err(Refusal::Other(format!(
+                    "did not begin as MCP has it{}",
+                    program.words()
+                )));
             }
             Err(_) => {
                 let seconds = limit.as_secs_f64();
@@ -141,7 +144,12 @@ impl Session {
 
     /// Calls a tool. Dropped before its end, it tells the server to stop. An error is that the tool cannot be known to
     /// have been called.
-    pub(super) async fn call(&self, tool: &str, arguments: Map<String, Value>, limit: Duration) -> Result<Output, String> {
+    pub(super) async fn call(
+        &self,
+        tool: &str,
+        arguments: Map<String, Value>,
+        limit: Duration,
+    ) -> Result<Output, String> {
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let mut call = std::pin::pin!(self.service.call_tool(params));
         let answered = tokio::select! {
@@ -158,14 +166,20 @@ impl Session {
                 is_error: true,
             }),
             Ok(Err(error)) => Err(format!("did not answer the call of `{tool}`{}", self.why(error).await)),
-            Err(_) => Err(format!("did not answer the call of `{tool}` within {} s", limit.as_secs_f64())),
+            Err(_) => Err(format!(
+                "did not answer the call of `{tool}` within {} s",
+                limit.as_secs_f64()
+            )),
         }
     }
 
     /// Closes its input, asks it once more when this time is almost over, and kills what is left of it at the end.
     pub(super) async fn close(&self, limit: Duration, last_part: Duration) {
         self.service.cancellation_token().cancel();
-        if tokio::time::timeout(limit - last_part, self.program.death()).await.is_err() {
+        if tokio::time::timeout(limit - last_part, self.program.death())
+            .await
+            .is_err()
+        {
             self.program.terminate();
             let _ = tokio::time::timeout(last_part, self.program.death()).await;
         }

@@ -49,7 +49,9 @@ impl Toolbox {
     }
 
     fn offer(&mut self, server: &Rc<Server>, listed: &[Listed], taken: &mut HashSet<String>) {
-        let wanted = listed.iter().filter(|tool| server.approval(&tool.name) != Approve::Never);
+        let wanted = listed
+            .iter()
+            .filter(|tool| server.approval(&tool.name) != Approve::Never);
         let offers = wanted.map(|tool| Offer {
             name: names::take(server.name(), &tool.name, taken),
             server: server.clone(),

@@ -135,7 +135,7 @@ pub enum RunEvent {
 }
 
 /// How far an MCP server is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum McpStatus {
     /// It is being started.

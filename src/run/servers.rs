@@ -70,7 +70,9 @@ impl Run {
         let name = &call.name;
         let Some(desk) = &self.approval else {
             return Err(format!(
-                "the tool `{name}` was not called: its user has to agree, and cannot be asked here"
+                "the tool `{name}` was not called: its user has to agree, and cannot be asked here; \
+                 `approve` of `[mcp.{}]` in config.toml can allow it",
+                offer.server.name()
             ));
         };
         let address = self.lane.address();

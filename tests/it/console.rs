@@ -55,6 +55,19 @@ fn it_says_who_answers_and_why() {
 }
 
 #[test]
+fn a_server_of_tools_that_cannot_be_started_is_told() {
+    let home = Home::with_script(SCRIPT);
+    home.write_config("[mcp.demo]\ncommand = [\"/no/such/program\"]\n");
+    assert_eq!(
+        stdout(&chat(&home, &[], "hello\n")),
+        "User: Assistant: [starting the MCP server `demo`]\n\
+         [the MCP server `demo` (`/no/such/program`) could not be started: No such file or directory (os error 2)]\n\
+         1: hello\n\
+         User: \n"
+    );
+}
+
+#[test]
 fn ends_that_are_not_the_usual_one_are_told_and_the_session_goes_on() {
     let home = Home::with_script(SCRIPT);
     let output = chat(&home, &[], "fail\ncut\nrefuse\nhello\n");

@@ -32,7 +32,10 @@ impl Stage {
     /// The server is started with these options and has these settings besides. For each round of each answer the
     /// script calls these tools, `name` or `name = arguments`; each answer is known by its first word.
     fn new(options: &str, settings: &str, answers: &[(&str, &[&str])]) -> Stage {
-        let command: Vec<&str> = ["python3", SERVER].into_iter().chain(options.split_whitespace()).collect();
+        let command: Vec<&str> = ["python3", SERVER]
+            .into_iter()
+            .chain(options.split_whitespace())
+            .collect();
         Stage::of(&command, settings, answers)
     }
 
@@ -123,7 +126,10 @@ fn script(answers: &[(&str, &[&str])]) -> String {
     };
     let round = |round: &&str| {
         let calls: Vec<String> = round.split(" & ").map(|text| call(&text)).collect();
-        format!("{{ tool_calls = [{}] }}, {{ text = \"{{output}}|\" }}", calls.join(", "))
+        format!(
+            "{{ tool_calls = [{}] }}, {{ text = \"{{output}}|\" }}",
+            calls.join(", ")
+        )
     };
     let answers = answers.iter().map(|(word, rounds)| {
         let rounds: Vec<String> = rounds.iter().map(round).collect();
@@ -152,5 +158,6 @@ fn said_of_servers(daemon: &Daemon, token: u64) -> Vec<(String, String)> {
     let own = daemon.heard.iter().map(|message| &message["params"]);
     let own = own.filter(|params| params["token"] == token && params["type"] == "mcp");
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    own.map(|params| (word(&params["status"]), word(&params["message"]))).collect()
+    own.map(|params| (word(&params["status"]), word(&params["message"])))
+        .collect()
 }

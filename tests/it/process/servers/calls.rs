@@ -20,7 +20,10 @@ fn a_server_is_started_when_it_is_needed_and_serves_every_run() {
         let said = said_of_servers(&daemon, token).into_iter();
         said.map(|(status, _)| status).collect::<Vec<_>>()
     };
-    assert_eq!((statuses(2), statuses(3)), (vec!["starting".into(), "ready".into()], vec![]));
+    assert_eq!(
+        (statuses(2), statuses(3)),
+        (vec!["starting".into(), "ready".into()], vec![])
+    );
     stage.note();
     assert!(!stage.has_note(), "it was started once");
     daemon.leave();
@@ -33,7 +36,10 @@ fn calls_of_one_round_are_under_way_at_once_and_so_are_those_of_several_runs() {
     assert_eq!(ask(&mut daemon, 1, "both"), ["met"]);
     daemon.ask(2, "each");
     daemon.ask(3, "each");
-    assert_eq!((&daemon.result(2)["text"], &daemon.result(3)["text"]), (&json!("met|"), &json!("met|")));
+    assert_eq!(
+        (&daemon.result(2)["text"], &daemon.result(3)["text"]),
+        (&json!("met|"), &json!("met|"))
+    );
     daemon.leave();
 }
 
@@ -79,7 +85,11 @@ fn tools_are_listed_page_by_page() {
 /// The versions of MCP from 2026-07-28 on have no `initialize`.
 #[test]
 fn a_server_without_a_handshake_is_understood() {
-    let stage = Stage::new("modern", "", &[("echo", &["echo = { text = \"hello\" }"]), ("grow", &["grow"])]);
+    let stage = Stage::new(
+        "modern",
+        "",
+        &[("echo", &["echo = { text = \"hello\" }"]), ("grow", &["grow"])],
+    );
     let mut daemon = stage.start();
     assert_eq!(ask(&mut daemon, 1, "echo"), ["hello"]);
     assert_eq!(ask(&mut daemon, 2, "grow"), ["grown"]);
@@ -95,15 +105,22 @@ fn an_output_that_is_larger_than_a_message_reaches_the_model_and_not_the_step() 
     daemon.result(1);
     assert_eq!(daemon.text(1), "x".repeat(300_000) + "|");
     let steps = daemon.heard.iter().map(|message| &message["params"]["step"]);
-    let last = steps.filter(|step| step.is_object()).last().unwrap();
-    assert_eq!((&last["status"], &last["calls"][0]["server"]), (&json!("completed"), &json!("demo")));
+    let last = steps.rev().find(|step| step.is_object()).unwrap();
+    assert_eq!(
+        (&last["status"], &last["calls"][0]["server"]),
+        (&json!("completed"), &json!("demo"))
+    );
     assert_eq!(last["calls"][0].get("output"), None);
     daemon.leave();
 }
 
 #[test]
 fn a_call_that_takes_too_long_is_given_up_and_the_server_told() {
-    let mut stage = Stage::new("", "call_timeout = 0.2", &[("wait", &["wait", "echo = { text = \"well\" }"])]);
+    let mut stage = Stage::new(
+        "",
+        "call_timeout = 0.2",
+        &[("wait", &["wait", "echo = { text = \"well\" }"])],
+    );
     let mut daemon = stage.start();
     assert_eq!(
         ask(&mut daemon, 1, "wait"),
@@ -119,7 +136,11 @@ fn a_call_that_takes_too_long_is_given_up_and_the_server_told() {
 
 #[test]
 fn cancelling_a_run_ends_its_calls() {
-    let mut stage = Stage::new("", "", &[("wait", &["wait"]), ("echo", &["echo = { text = \"well\" }"])]);
+    let mut stage = Stage::new(
+        "",
+        "",
+        &[("wait", &["wait"]), ("echo", &["echo = { text = \"well\" }"])],
+    );
     let mut daemon = stage.start();
     daemon.ask(1, "wait");
     stage.note();
@@ -164,7 +185,10 @@ fn a_server_gets_the_environment_without_the_keys_of_providers_and_no_descriptor
     let folder = stage.home.path().join(".config/assistd/work");
     std::fs::create_dir(&folder).unwrap();
     let mut command = stage.command();
-    command.env("OPENAI_API_KEY", "sk-1").env("AZURE_OPENAI_API_KEY", "sk-2").env("OTHER", "inherited");
+    command
+        .env("OPENAI_API_KEY", "sk-1")
+        .env("AZURE_OPENAI_API_KEY", "sk-2")
+        .env("OTHER", "inherited");
     // What an editor leaves open by mistake.
     let left = std::fs::File::open(stage.home.path()).unwrap();
     rustix::io::fcntl_setfd(&left, rustix::io::FdFlags::empty()).unwrap();

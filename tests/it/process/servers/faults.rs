@@ -9,7 +9,11 @@ use super::{Stage, ask, said_of_servers};
 #[test]
 fn a_server_that_dies_in_a_call_is_started_again_once_in_a_run() {
     let echo = "echo = { text = \"back\" }";
-    let mut stage = Stage::new("", "env.TOKEN = \"ghp_0123456789\"", &[("die", &["die", echo, "die", echo]), ("echo", &[echo])]);
+    let mut stage = Stage::new(
+        "",
+        "env.TOKEN = \"ghp_0123456789\"",
+        &[("die", &["die", echo, "die", echo]), ("echo", &[echo])],
+    );
     let mut daemon = stage.start();
     let died = "error: the MCP server `demo` (`python3`) did not answer the call of `die`: it has ended (exit status 3): \
                 out of memory, says token ***";
@@ -98,6 +102,9 @@ fn arguments_that_are_too_large_to_be_shown_are_not_agreed_to() {
     let mut daemon = stage.start();
     daemon.request(1, "initialize", json!({ "capabilities": { "toolApprove": true } }));
     let outputs = ask(&mut daemon, 2, "echo");
-    assert!(outputs[0].starts_with("error: the arguments of `demo_echo` are too large: "), "{outputs:?}");
+    assert!(
+        outputs[0].starts_with("error: the arguments of `demo_echo` are too large: "),
+        "{outputs:?}"
+    );
     daemon.leave();
 }
