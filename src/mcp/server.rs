@@ -128,7 +128,13 @@ impl Server {
             withheld: &self.withheld,
             secrets: &self.secrets,
         };
-        match Session::start(&plan).await {
+        let started = async {
+            let session = Session::start(&plan).await?;
+            // One that cannot say what it has is of no use.
+            session.tools(self.settings.startup_timeout()).await?;
+            Ok::<_, String>(session)
+        };
+        match started.await {
             Ok(session) => {
                 let session = Rc::new(session);
                 *state = State::Live(session.clone());

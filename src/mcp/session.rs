@@ -82,26 +82,12 @@ impl Session {
         };
         let transport = AsyncRwTransport::new_client(stdout, stdin);
         let limit = plan.settings.startup_timeout();
-        let service = match tokio::time::timeout(limit, peer.serve_with_lifecycle(transport, lifecycle)).await {
+        let serving = peer.serve_with_lifecycle(transport, lifecycle);
+        let service = match tokio::time::timeout(limit, serving).await {
             Ok(Ok(service)) => service,
-            Ok(Err(ClientInitializeError::JsonRpcError(error))) => {
-                let said = plan.secrets.blank(&cut(&error.message));
-                return Err(Refusal::Handshake(format!("refused to begin: {said}")));
-            }
-            Ok(Err(ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::TransportError { .. })) => {
-                let words = program.last_words().await;
-                return Err(Refusal::Other(format!("ended before it was ready{words}")));
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(server = plan.server, %error, "a strange beginning");
-                return Err(Refusal::Other(format!(
-                    "did not begin as MCP has it{}",
-                    program.words()
-                )));
-            }
+            Ok(Err(error)) => return Err(refusal(plan, &program, error).await),
             Err(_) => {
-                let seconds = limit.as_secs_f64();
-                let words = program.words();
+                let (seconds, words) = (limit.as_secs_f64(), program.words());
                 return Err(Refusal::Other(format!("was not ready within {seconds} s{words}")));
             }
         };
@@ -123,9 +109,10 @@ impl Session {
         // Who has no handshake does not say by itself that something has changed.
         let info = self.service.peer().peer_info();
         let says_changes = info.as_ref().is_some_and(|info| info.protocol_version.has_initialize());
-        let has_changed = self.has_changed.swap(false, Ordering::Relaxed);
-        let known = self.tools.borrow().clone();
-        if let Some(known) = known.filter(|_| says_changes && !has_changed) {
+        if self.has_changed.swap(false, Ordering::Relaxed) || !says_changes {
+            self.tools.replace(None);
+        }
+        if let Some(known) = self.tools.borrow().clone() {
             return Ok(known);
         }
         if info.is_some_and(|info| info.capabilities.tools.is_none()) {
@@ -212,6 +199,25 @@ impl From<rmcp::model::Tool> for Listed {
             name: tool.name.into_owned(),
             description: tool.description.map(|description| description.into_owned()),
             parameters: Arc::unwrap_or_clone(tool.input_schema),
+        }
+    }
+}
+
+/// Why it does not begin.
+async fn refusal(plan: &Plan<'_>, program: &Program, error: ClientInitializeError) -> Refusal {
+    match error {
+        ClientInitializeError::JsonRpcError(error) => {
+            let said = cut(&plan.secrets.blank(&error.message));
+            Refusal::Handshake(format!("refused to begin: {said}"))
+        }
+        ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::TransportError { .. } => {
+            let words = program.last_words().await;
+            Refusal::Other(format!("ended before it was ready{words}"))
+        }
+        error => {
+            let said = plan.secrets.blank(&error.to_string());
+            tracing::debug!(server = plan.server, "a strange beginning: {said}");
+            Refusal::Other(format!("did not begin as MCP has it{}", program.words()))
         }
     }
 }

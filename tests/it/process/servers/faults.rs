@@ -34,10 +34,13 @@ fn a_server_that_dies_in_a_call_is_started_again_once_in_a_run() {
 
 #[test]
 fn an_answer_that_a_dying_server_gave_counts() {
-    let stage = Stage::new("", "", &[("last", &["last_words"])]);
+    let mut stage = Stage::new("", "", &[("last", &["last_words"])]);
     let mut daemon = stage.start();
-    for id in 1..=5 {
-        assert_eq!(ask(&mut daemon, id, "last"), ["farewell"]);
+    for id in [1, 3, 5, 7, 9] {
+        ask(&mut daemon, id, "tools");
+        let server = stage.process();
+        assert_eq!(ask(&mut daemon, id + 1, "last"), ["farewell"]);
+        server.expect_gone();
     }
     daemon.leave();
 }
