@@ -9,7 +9,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Settings;
+use super::{Choice, Dialect, Settings};
 use crate::error::{Error, Kind};
 
 /// How long a server may take to start where nothing else is set.
@@ -87,8 +87,17 @@ impl McpSettings {
 }
 
 impl Settings {
-    /// The names of the servers that these words mean: all of the settings where there are none.
-    pub fn mcp_servers(&self, named: Option<&[String]>) -> Result<Vec<String>, Error> {
+    /// The servers of a run: those that the request names, else its assistant's, else all of the settings. The embedded
+    /// model calls no tools, so none is started for it.
+    pub fn mcp_servers(&self, choice: &Choice, named: Option<&[String]>) -> Result<Vec<String>, Error> {
+        let servers = self.mcp_named(named.or(choice.mcp.as_deref()))?;
+        match choice.provider_settings.dialect {
+            Dialect::Embedded => Ok(Vec::new()),
+            _ => Ok(servers),
+        }
+    }
+
+    fn mcp_named(&self, named: Option<&[String]>) -> Result<Vec<String>, Error> {
         let Some(named) = named else {
             return Ok(self.layer.mcp.keys().cloned().collect());
         };
@@ -141,16 +150,32 @@ mod tests {
     }
 
     #[test]
-    fn who_names_no_server_means_all_and_who_names_an_unknown_one_is_told() {
-        let settings = settings("[mcp.a]\ncommand = [\"a\"]\n[mcp.b]\ncommand = [\"b\"]\n");
-        assert_eq!(settings.mcp_servers(None).unwrap(), ["a", "b"]);
-        assert_eq!(settings.mcp_servers(Some(&["b".into()])).unwrap(), ["b"]);
-        assert_eq!(settings.mcp_servers(Some(&[])).unwrap(), [""; 0]);
-        let error = settings.mcp_servers(Some(&["c".into()])).unwrap_err();
+    fn the_request_then_the_assistant_choose_the_servers_and_else_there_are_all() {
+        let settings = settings(
+            "script = \"s.toml\"\n[mcp.a]\ncommand = [\"a\"]\n[mcp.b]\ncommand = [\"b\"]\n\
+             [assistants.one]\nprovider = \"scripted\"\nmcp = [\"b\"]\n",
+        );
+        let servers = |assistant: &str, named: Option<&[&str]>| {
+            let named: Option<Vec<String>> = named.map(|names| names.iter().map(|name| name.to_string()).collect());
+            let choice = settings.choose(Some(assistant), None).unwrap();
+            settings.mcp_servers(&choice, named.as_deref())
+        };
+        assert_eq!(servers("scripted", None).unwrap(), ["a", "b"]);
+        assert_eq!(servers("one", None).unwrap(), ["b"]);
+        assert_eq!(servers("one", Some(&["a"])).unwrap(), ["a"]);
+        assert_eq!(servers("one", Some(&[])).unwrap(), [""; 0]);
+        let error = servers("one", Some(&["c"])).unwrap_err();
         assert_eq!(
             (error.kind(), error.message.contains("`c`")),
             (Kind::ConfigInvalid, true)
         );
+    }
+
+    #[test]
+    fn the_embedded_model_needs_no_server() {
+        let settings = settings("[mcp.a]\ncommand = [\"a\"]\n");
+        let choice = settings.choose(Some("embedded"), None).unwrap();
+        assert_eq!(settings.mcp_servers(&choice, None).unwrap(), [""; 0]);
     }
 
     #[test]

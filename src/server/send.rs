@@ -103,7 +103,7 @@ impl Server {
                 let remembered = thread.and_then(|thread| thread.assistant);
                 let assistant = params.assistant.as_deref().or(remembered.as_deref());
                 let choice = settings.choose(assistant, params.model.as_deref())?;
-                let mcp = settings.mcp_servers(params.mcp.as_deref().or(choice.mcp.as_deref()))?;
+                let mcp = settings.mcp_servers(&choice, params.mcp.as_deref())?;
                 let provider = providers.provider(&settings, &choice)?;
                 // A run that is cancelled by now exists, and ends before its provider is asked anything.
                 tokio::select! {
