@@ -6,6 +6,7 @@
 mod ask;
 mod chat;
 mod client;
+mod consent;
 mod completions;
 mod exchange;
 mod failure;

@@ -68,6 +68,32 @@ fn a_server_of_tools_that_cannot_be_started_is_told() {
 }
 
 #[test]
+fn a_tool_is_called_when_the_user_agrees() {
+    let home = Home::with_script(
+        "[[answers]]\nsteps = [{ text = \"Let me look.\" }, { tool_call = { name = \"demo_echo\", \
+         arguments = { text = \"a tree\" } } }, { text = \"{output}\" }]\n",
+    );
+    let python = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .map(|folder| folder.join("python3"))
+        .find(|path| path.is_file())
+        .expect("python3 is installed");
+    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/mcp/server.py");
+    home.write_config(&format!("[mcp.demo]\ncommand = [{python:?}, {server:?}]\n"));
+    let asked = "[the MCP server `demo` would call `echo` with {\"text\":\"a tree\"}]\n\
+                 Allow it? (yes, no, always) ";
+    assert_eq!(
+        stdout(&chat(&home, &[], "one\nno\ntwo\nalways\nthree\n")),
+        format!(
+            "User: Assistant: [starting the MCP server `demo`]\n\
+             Let me look.\n{asked}\nerror: the tool `demo_echo` was not called: the user said no\n\
+             User: Assistant: Let me look.\n{asked}\na tree\n\
+             User: Assistant: Let me look.a tree\n\
+             User: \n"
+        )
+    );
+}
+
+#[test]
 fn ends_that_are_not_the_usual_one_are_told_and_the_session_goes_on() {
     let home = Home::with_script(SCRIPT);
     let output = chat(&home, &[], "fail\ncut\nrefuse\nhello\n");

@@ -6,6 +6,7 @@ pub const HELP: &str = "\
 /threads      list the threads, the last written to first
 /thread ID    go on with an old thread
 /help         this
+A tool that needs your consent asks for it: yes, no, or always.
 An empty line, `exit` or Ctrl-D ends the console; Ctrl-C stops the answer.
 ";
 
