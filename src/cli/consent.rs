@@ -84,6 +84,6 @@ mod tests {
             "[the MCP server `s` would call `t` with {\"a\":\"é\"}]\n"
         );
         let long = request(&"é".repeat(SHOWN)).text();
-        assert!(long.ends_with("… and 10 bytes more]\n"), "{}", &long[long.len() - 40..]);
+        assert!(long.ends_with("é… and 14 bytes more]\n"), "{long}");
     }
 }
