@@ -7,6 +7,7 @@ mod ask;
 mod attach;
 mod chat;
 mod client;
+mod consent;
 mod completions;
 mod exchange;
 mod failure;

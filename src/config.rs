@@ -6,6 +6,7 @@
 
 mod choice;
 mod layer;
+mod mcp;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::protocol::{Options, Tool, Truncation};
 
 pub use choice::{Choice, EMBEDDED_INSTRUCTIONS};
 pub use layer::{Layer, parse_json, parse_toml};
+pub use mcp::{Approve, McpSettings};
 
 /// The environment, as it was when the program started.
 pub type Environment = BTreeMap<String, String>;
@@ -240,6 +242,9 @@ pub struct AssistantSettings {
     /// Tools that the client answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Tool>,
+    /// The MCP servers whose tools it may call, by name; all of the settings where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<Vec<String>>,
     /// Sampling and limits.
     #[serde(default)]
     pub options: Options,
@@ -292,16 +297,17 @@ impl Settings {
 
     /// Every key that the settings and the well-known variables lead to, for blanking them.
     pub fn known_keys(&self) -> Vec<String> {
-        let named = self
-            .layer
-            .providers
-            .values()
-            .filter_map(|provider| provider.api_key_env.as_deref());
-        let names = named.chain(["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"]);
-        let keys = names
-            .filter_map(|name| self.environment.get(name))
-            .map(|key| key.trim().to_owned());
+        let keys = self.key_variables().filter_map(|name| self.environment.get(name));
+        let keys = keys.map(String::as_str).chain(self.mcp_secrets());
+        let keys = keys.map(|key| key.trim().to_owned());
         keys.filter(|key| !key.is_empty()).collect()
+    }
+
+    /// The environment variables that hold keys of providers.
+    pub fn key_variables(&self) -> impl Iterator<Item = &str> {
+        let providers = self.layer.providers.values();
+        let named = providers.filter_map(|provider| provider.api_key_env.as_deref());
+        named.chain(["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"])
     }
 
     /// The key that this provider's settings lead to, if they name a variable. A variable that is named but not set is

@@ -20,6 +20,7 @@
 //! - `server`: the loop and the dispatch table. It starts runs, hears their ends and sends every response.
 //! - `run`: one answer. A provider's events become journal entries, deltas and notifications, and one end.
 //! - [`store`]: threads, messages and runs in SQLite, and the journal beside it.
+//! - `mcp`: the tools of MCP servers, which are programs that run beside this one.
 //! - [`provider`]: the narrow waist. A request for an answer goes in, a stream of events in our own words comes out; one
 //!   module for each dialect.
 //! - [`desk`]: what the client is asked, and its answers.
@@ -51,6 +52,7 @@ mod wire_log;
 pub mod stdio;
 mod run;
 pub mod store;
+mod mcp;
 pub mod provider;
 pub mod desk;
 mod content;

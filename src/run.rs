@@ -6,6 +6,7 @@
 //! the client: a panic is an end, too.
 
 mod batch;
+mod servers;
 mod step;
 mod tools;
 
@@ -23,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
 use crate::error::{Error, Kind};
+use crate::mcp::{self, Toolbox};
 use crate::outbox::Lane;
-use crate::protocol::{EventType, PartKind, RunEvent, RunStatus, StopReason, ToolCallEntry, Usage};
+use crate::protocol::{EventType, PartKind, RunEvent, RunStatus, StopReason, ToolCallEntry, ToolOutput, Usage};
 use crate::provider::{self, End, Event, Provider, Request, Round, ToolCall};
 use crate::store::Journal;
 use crate::transcript::{Entry, RunEnd, Transcript};
@@ -59,6 +61,10 @@ pub struct Start {
     pub desk: Option<Desk>,
     /// How long the client may take for a tool.
     pub tool_timeout: Duration,
+    /// The MCP servers whose tools the model may call.
+    pub servers: Vec<Rc<mcp::Server>>,
+    /// How the client is asked whether such a tool may be called; none if it cannot be asked.
+    pub approval: Option<Desk>,
     /// Ends it.
     pub stop: Stop,
 }
@@ -132,6 +138,7 @@ impl Default for Events {
 /// Makes the answer.
 pub async fn answer(start: Start) -> Ended {
     let was_queued = start.was_queued;
+    let servers = start.servers.clone();
     let mut run = Run::new(start);
     if was_queued {
         run.event(RunEvent::Status {
@@ -139,6 +146,7 @@ pub async fn answer(start: Start) -> Ended {
         });
         run.flush();
     }
+    run.open_servers(&servers).await;
     let (end, rest) = run.rounds().await;
     run.entry(Entry::End { end: end.clone() });
     run.flush();
@@ -155,6 +163,9 @@ struct Run {
     events: Events,
     desk: Option<Desk>,
     tool_timeout: Duration,
+    /// The tools of MCP servers.
+    toolbox: Toolbox,
+    approval: Option<Desk>,
     stop: Stop,
     /// Tokens of the rounds before this one.
     usage_before: Usage,
@@ -172,7 +183,7 @@ impl Run {
     fn new(start: Start) -> Self {
         Run {
             batch: Batch::new(start.journal, &start.lane, start.seq),
-            has_tools: start.desk.is_some(),
+            has_tools: start.desk.is_some() || !start.servers.is_empty(),
             provider: start.provider,
             request: start.request,
             lane: start.lane,
@@ -180,6 +191,8 @@ impl Run {
             events: start.events,
             desk: start.desk,
             tool_timeout: start.tool_timeout,
+            toolbox: Toolbox::default(),
+            approval: start.approval,
             stop: start.stop,
             usage_before: Usage::default(),
             round_text: String::new(),
@@ -201,7 +214,7 @@ impl Run {
                 None => return (self.stop.end(), rest),
             };
             self.finish_message();
-            if self.desk.is_none() {
+            if !self.can_call_any(&calls) {
                 return (unanswered(StopReason::ToolCalls, RunStatus::Completed, calls), None);
             }
             if self.request.rounds.len() as u32 >= limit {
@@ -210,6 +223,10 @@ impl Run {
             let Some(outputs) = self.call_tools(&calls).await else {
                 return (self.stop.end(), self.stopped_between_rounds(calls));
             };
+            let open = without_output(&calls, &outputs);
+            if !open.is_empty() {
+                return (unanswered(StopReason::ToolCalls, RunStatus::Completed, open), None);
+            }
             let round = Round {
                 text: std::mem::take(&mut self.round_text),
                 calls,
@@ -450,6 +467,12 @@ pub async fn drain(mut rest: Rest) -> Option<serde_json::Value> {
     // Past the deadline nothing is left to do but to close the connection.
     let _ = tokio::time::timeout(provider::CANCEL_DEADLINE, all).await;
     anchor
+}
+
+/// The calls that nobody could answer.
+fn without_output(calls: &[ToolCall], outputs: &[ToolOutput]) -> Vec<ToolCall> {
+    let is_open = |call: &&ToolCall| outputs.iter().all(|output| output.call_id != call.id);
+    calls.iter().filter(is_open).cloned().collect()
 }
 
 fn unanswered(reason: StopReason, status: RunStatus, calls: Vec<ToolCall>) -> RunEnd {

@@ -35,6 +35,7 @@ use crate::config::{Framing, Settings};
 use crate::desk::{Ask, Desk};
 use crate::error::{Error, Kind};
 use crate::frame::{FrameError, Frames};
+use crate::mcp;
 use crate::outbox::{self, Lane, Outbox};
 use crate::protocol::RunStatus;
 use crate::run::{Ended, Events, Stop};
@@ -63,6 +64,7 @@ pub(crate) struct Server {
     /// The journal, from the first run on.
     journal: Option<Journal>,
     providers: Rc<Providers>,
+    mcp: mcp::Servers,
     client: Client,
     runs: HashMap<String, LiveRun>,
     threads: HashMap<String, ThreadQueue>,
@@ -88,6 +90,7 @@ struct Client {
     has_spoken: bool,
     events: Events,
     can_call_tools: bool,
+    can_approve: bool,
     max_message: Option<usize>,
     /// Fires when the client's process has died.
     death: Option<futures::future::LocalBoxFuture<'static, ()>>,
@@ -189,6 +192,7 @@ impl Server {
             signals,
             outbox: Outbox::new(framing, lifecycle::default_max_message(framing)),
             providers: Rc::default(),
+            mcp: mcp::Servers::default(),
             client: Client::default(),
             runs: HashMap::new(),
             threads: HashMap::new(),

@@ -114,6 +114,7 @@ async fn ask(settings: Settings, style: Style, params: Value) -> u8 {
         printer: &mut printer,
         interrupt: &mut interrupt,
         style,
+        consent: None,
     };
     let outcome = exchange.run(params).await;
     let unread = settle(&mut printer, &mut interrupt).await;

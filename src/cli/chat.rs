@@ -1,7 +1,7 @@
 //! `assistd chat`: the console. A prompt, the answer as it arrives, and the thread kept for the next question.
 
 mod command;
-mod lines;
+pub mod lines;
 mod show;
 
 use std::io::IsTerminal;
@@ -127,7 +127,7 @@ impl Console {
     async fn talk(&mut self, interrupt: &mut Interrupt) -> Result<u8, Leave> {
         let hello = json!({
             "clientInfo": { "name": "assistd chat" },
-            "capabilities": { "events": ["retry", "truncated", "storage"], "maxMessageBytes": MAX_MESSAGE },
+            "capabilities": { "toolApprove": true, "events": ["retry", "truncated", "storage", "mcp"], "maxMessageBytes": MAX_MESSAGE },
         });
         self.client
             .request::<Value>("initialize", hello)
@@ -193,6 +193,7 @@ impl Console {
             printer: &mut self.printer,
             interrupt,
             style: Style::Console,
+            consent: Some(&mut self.lines),
         };
         let Outcome {
             result,

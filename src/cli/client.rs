@@ -14,10 +14,11 @@ use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
 use tokio_util::codec::{FramedRead, LinesCodec};
 
+use super::consent;
 use crate::Signals;
 use crate::config::{Framing, Settings};
 use crate::error::{Error, Kind};
-use crate::protocol::{Part, PartKind, Role, RunStatus, StopReason};
+use crate::protocol::{McpStatus, Part, PartKind, Role, RunStatus, StopReason};
 
 /// How much either side writes ahead of the other, in bytes.
 const PIPE: usize = 64 * 1024;
@@ -51,6 +52,7 @@ pub enum Message {
     Started { thread_id: String },
     Delta { part: PartKind, text: String },
     Event(Event),
+    Approve { id: u64, request: consent::Request },
     Other,
 }
 
@@ -67,6 +69,11 @@ pub enum Event {
     },
     Storage {
         message: String,
+    },
+    Mcp {
+        server: String,
+        status: McpStatus,
+        message: Option<String>,
     },
     #[serde(other)]
     Other,
@@ -146,6 +153,12 @@ impl Client {
             .await
     }
 
+    /// Answers a request of the daemon's.
+    pub async fn respond(&mut self, id: u64, result: Value) -> Result<(), Error> {
+        self.write(json!({ "jsonrpc": "2.0", "id": id, "result": result }))
+            .await
+    }
+
     /// Sends a request and waits for its response. What comes before it is kept for [`Client::next`].
     pub async fn request<T: DeserializeOwned>(&mut self, method: &str, params: Value) -> Result<T, Error> {
         let sent = self.send(method, params).await?;
@@ -221,6 +234,10 @@ fn parse(line: &str) -> Message {
         (None, Some(id)) => Message::Response {
             id,
             result: envelope.error.map_or(Ok(envelope.result), Err),
+        },
+        (Some("tool/approve"), Some(id)) => match serde_json::from_value(envelope.params) {
+            Ok(request) => Message::Approve { id, request },
+            Err(_) => Message::Other,
         },
         (Some(method), None) => parse_notification(method, envelope.params).unwrap_or(Message::Other),
         _ => Message::Other,

@@ -5,11 +5,13 @@
 
 use serde_json::{Value, json};
 
+use super::chat::lines::{Line, Lines};
 use super::client::{self, Answer, Client, Event, Incoming, Message};
+use super::consent;
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use crate::error::Error;
-use crate::protocol::PartKind;
+use crate::protocol::{McpStatus, PartKind};
 
 /// What is printed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,6 +30,8 @@ pub struct Exchange<'a> {
     pub printer: &'a mut Printer,
     pub interrupt: &'a mut Interrupt,
     pub style: Style,
+    /// Whom to ask for consent to a tool's call; a client that said it can ask has to.
+    pub consent: Option<&'a mut Lines>,
 }
 
 /// How it went.
@@ -72,12 +76,19 @@ impl Exchange<'_> {
         };
         let mut unprinted = None;
         let mut is_answered = false;
+        // The daemon's request for consent that is open: nothing more is read until it is answered.
+        let mut asked = None;
         while !is_answered || unprinted.is_some() {
-            // Signals first, then what waits to be printed, and only then the next message.
+            // Signals first, then what waits to be printed, then what was asked, and only then the next message.
             tokio::select! {
                 biased;
                 code = self.interrupt.next() => match outcome.stopped {
-                    None => self.stop(id, Stopped::Signal(code), &mut outcome).await,
+                    None => {
+                        if asked.take().is_some() && let Some(lines) = &mut self.consent {
+                            lines.stop().await;
+                        }
+                        self.stop(id, Stopped::Signal(code), &mut outcome).await;
+                    }
                     Some(_) => {
                         outcome.stopped = Some(Stopped::Impatience(code));
                         return outcome;
@@ -91,8 +102,23 @@ impl Exchange<'_> {
                         Err(_) => {}
                     }
                 }
-                incoming = self.client.next(), if unprinted.is_none() => {
+                line = answer(&mut self.consent, self.printer), if unprinted.is_none() && asked.is_some() => {
+                    let decision = consent::decision(&line);
+                    if let Some(asked) = asked.take() {
+                        // It fails only if the daemon is gone, and then the next read says so.
+                        let _ = self.client.respond(asked, json!({ "decision": decision })).await;
+                    }
+                    if self.consent.as_ref().is_some_and(|lines| lines.is_echoed()) {
+                        self.printer.line_ended_elsewhere();
+                    }
+                    // Where nobody reads it the next piece tells.
+                    let _ = self.printer.end_line().await;
+                }
+                incoming = self.client.next(), if unprinted.is_none() && asked.is_none() => {
                     let Some(incoming) = incoming else { return outcome };
+                    if let Message::Approve { id, .. } = incoming.message && outcome.stopped.is_none() {
+                        asked = Some(id);
+                    }
                     is_answered = matches!(incoming.message, Message::Response { id: answered, .. } if answered == id);
                     unprinted = self.read(incoming, &mut outcome);
                 }
@@ -128,12 +154,29 @@ impl Exchange<'_> {
             }
             Message::Delta { text, .. } => Some(text),
             Message::Event(event) if self.style == Style::Console => note(event).map(|note| format!("[{note}]\n")),
+            Message::Approve { request, .. } => self.consent.as_ref().map(|lines| {
+                let start = if self.printer.is_at_line_start() { "" } else { "\n" };
+                let prompt = if lines.shows_prompt() { "" } else { consent::PROMPT };
+                format!("{start}{}{prompt}", request.text())
+            }),
             Message::Event(_) | Message::Other => None,
         };
         match self.style {
             Style::Json => Some(incoming.line + "\n"),
             Style::Answer | Style::Console => text,
         }
+    }
+}
+
+/// The user's next line, as an answer. Nobody to ask has not agreed.
+async fn answer(lines: &mut Option<&mut Lines>, printer: &Printer) -> Line {
+    match lines {
+        Some(lines) => {
+            // The line editor draws on the same terminal. Where nobody reads it the next piece tells.
+            let _ = printer.settle().await;
+            lines.consent().await
+        }
+        None => Line::End,
     }
 }
 
@@ -146,6 +189,15 @@ fn note(event: Event) -> Option<String> {
         }
         Event::Truncated { messages: 1 } => Some("the oldest message did not fit and was left out".to_owned()),
         Event::Truncated { messages } => Some(format!("the {messages} oldest messages did not fit and were left out")),
+        Event::Mcp {
+            server,
+            status,
+            message,
+        } => match status {
+            McpStatus::Starting => Some(format!("starting the MCP server `{server}`")),
+            McpStatus::Ready => None,
+            McpStatus::Failed => Some(message.unwrap_or_else(|| format!("the MCP server `{server}` cannot be used"))),
+        },
         Event::Storage { message } => Some(format!("this answer may not be kept: {message}")),
         Event::Other => None,
     }

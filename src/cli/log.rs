@@ -59,8 +59,13 @@ pub fn start(args: &LogArgs, settings: &mut Settings) -> Result<(), String> {
 }
 
 fn write(filter: &str, file: Option<PathBuf>) -> Result<(), String> {
+    // The crate that speaks MCP logs what is said: who wants that names it.
+    let filter = match filter.contains("rmcp") {
+        true => filter.to_owned(),
+        false => format!("{filter},rmcp=off"),
+    };
     let filter =
-        EnvFilter::try_new(filter).map_err(|error| format!("expected the log filter to be like `info`: {error}"))?;
+        EnvFilter::try_new(&filter).map_err(|error| format!("expected the log filter to be like `info`: {error}"))?;
     // A log that cannot be written must not be reported on stderr, which may be the very thing that is closed.
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -58,6 +58,11 @@ impl Printer {
         Ok(())
     }
 
+    /// Whether what comes next is the first of its line.
+    pub fn is_at_line_start(&self) -> bool {
+        self.ends_line
+    }
+
     /// Ends the line, unless it is at its beginning.
     pub async fn end_line(&mut self) -> Result<(), Closed> {
         if self.ends_line { Ok(()) } else { self.print("\n").await }

@@ -31,6 +31,8 @@ pub struct Choice {
     pub assistant_id: Option<String>,
     /// The assistant's tools.
     pub tools: Vec<Tool>,
+    /// The MCP servers that the assistant names; see [`Settings::mcp_servers`].
+    pub mcp: Option<Vec<String>>,
     /// The assistant's options.
     pub options: Options,
     /// What a new thread leaves out when the context is full.
@@ -253,6 +255,7 @@ impl Settings {
             instructions: assistant.instructions.clone(),
             assistant_id: assistant.assistant_id.clone(),
             tools: assistant.tools.clone(),
+            mcp: assistant.mcp.clone(),
             options: assistant.options.clone(),
             truncation: assistant.truncation,
             reason,
@@ -360,6 +363,7 @@ impl Implied {
             instructions: self.assistant.instructions,
             assistant_id: self.assistant.assistant_id,
             tools: Vec::new(),
+            mcp: None,
             options: Options::default(),
             truncation: None,
             reason: self.reason,

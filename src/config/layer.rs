@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{AssistantSettings, Environment, ProviderSettings};
+use super::{AssistantSettings, Environment, McpSettings, ProviderSettings};
 
 /// The keys of `config.toml`. All are optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,10 +43,13 @@ pub struct Layer {
     /// Named set-ups of provider, model, instructions, tools and options.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub assistants: BTreeMap<String, AssistantSettings>,
+    /// MCP servers by name: programs whose tools the model may call.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mcp: BTreeMap<String, McpSettings>,
 }
 
 impl Layer {
-    /// Puts another layer over this one. Providers and assistants are replaced whole, by name.
+    /// Puts another layer over this one. Providers, assistants and MCP servers are replaced whole, by name.
     pub fn override_with(&mut self, over: Layer) {
         fn put<T>(to: &mut Option<T>, over: Option<T>) {
             if over.is_some() {
@@ -67,13 +70,16 @@ impl Layer {
         put(&mut self.fetch_weights, over.fetch_weights);
         self.providers.extend(over.providers);
         self.assistants.extend(over.assistants);
+        self.mcp.extend(over.mcp);
     }
 
     /// Takes paths that are not absolute as seen from this folder: that of the file that has them, since an editor may
     /// start assistd anywhere.
     pub fn relative_to(mut self, folder: &Path) -> Layer {
         let scripts = self.providers.values_mut().map(|provider| &mut provider.script);
-        for path in scripts.chain([&mut self.script, &mut self.data_dir]).flatten() {
+        let working = self.mcp.values_mut().map(|server| &mut server.cwd);
+        let own = [&mut self.script, &mut self.data_dir];
+        for path in scripts.chain(working).chain(own).flatten() {
             *path = folder.join(&path);
         }
         self

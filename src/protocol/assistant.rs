@@ -23,6 +23,8 @@ pub struct SendParams {
     pub instructions: Option<String>,
     /// Tools besides the assistant's, for this run; the client answers `tool/call` for them.
     pub tools: Option<Vec<Tool>>,
+    /// The MCP servers whose tools the model may call, by name, for this run; the assistant's where absent.
+    pub mcp: Option<Vec<String>>,
     /// Sampling and limits, for this run; each overrides the assistant's.
     #[serde(default, deserialize_with = "lenient::object")]
     pub options: Option<Options>,

@@ -115,6 +115,16 @@ pub enum RunEvent {
         /// Why.
         message: String,
     },
+    /// An MCP server was needed that did not run.
+    Mcp {
+        /// Its name in the settings.
+        server: String,
+        /// How far it is.
+        status: McpStatus,
+        /// Why it cannot be used: the run goes on without its tools.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
     /// An event of the upstream that this build has no word for.
     Upstream {
         /// The upstream's name for it.
@@ -122,6 +132,18 @@ pub enum RunEvent {
         /// As it came; null where it does not fit.
         data: Value,
     },
+}
+
+/// How far an MCP server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum McpStatus {
+    /// It is being started.
+    Starting,
+    /// Its tools can be called.
+    Ready,
+    /// It cannot be used.
+    Failed,
 }
 
 /// The types of `assistant/event`.
@@ -152,13 +174,15 @@ pub enum EventType {
     Truncated,
     /// See [`RunEvent::Storage`].
     Storage,
+    /// See [`RunEvent::Mcp`].
+    Mcp,
     /// See [`RunEvent::Upstream`].
     Upstream,
 }
 
 impl EventType {
     /// Every type, in the order of the documentation.
-    pub const ALL: [EventType; 13] = [
+    pub const ALL: [EventType; 14] = [
         EventType::Status,
         EventType::Step,
         EventType::ToolArguments,
@@ -171,6 +195,7 @@ impl EventType {
         EventType::RateLimit,
         EventType::Truncated,
         EventType::Storage,
+        EventType::Mcp,
         EventType::Upstream,
     ];
 
@@ -189,12 +214,13 @@ impl EventType {
             EventType::RateLimit => "rateLimit",
             EventType::Truncated => "truncated",
             EventType::Storage => "storage",
+            EventType::Mcp => "mcp",
             EventType::Upstream => "upstream",
         }
     }
 
     /// Those that a client gets if it does not choose.
-    pub const DEFAULT: [EventType; 7] = [
+    pub const DEFAULT: [EventType; 8] = [
         EventType::Status,
         EventType::Step,
         EventType::Usage,
@@ -202,6 +228,7 @@ impl EventType {
         EventType::Annotation,
         EventType::Truncated,
         EventType::Storage,
+        EventType::Mcp,
     ];
 }
 
@@ -221,6 +248,7 @@ impl RunEvent {
             RunEvent::RateLimit(_) => EventType::RateLimit,
             RunEvent::Truncated { .. } => EventType::Truncated,
             RunEvent::Storage { .. } => EventType::Storage,
+            RunEvent::Mcp { .. } => EventType::Mcp,
             RunEvent::Upstream { .. } => EventType::Upstream,
         }
     }
@@ -270,6 +298,9 @@ pub struct StepCall {
     /// The function's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The MCP server that has the function, where assistd calls it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// The function's arguments, or the code, as the model wrote them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,

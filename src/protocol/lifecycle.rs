@@ -45,7 +45,7 @@ pub struct ClientCapabilities {
     pub events: Option<EventChoice>,
     /// Whether it answers `tool/call`; false where absent.
     pub tool_call: Option<bool>,
-    /// Whether it answers `tool/approve`; not used in this version.
+    /// Whether it answers `tool/approve`; false where absent.
     pub tool_approve: Option<bool>,
     /// Whether it answers `auth/token`; not used in this version.
     pub auth_token: Option<bool>,

@@ -66,7 +66,7 @@ methods! {
     ToServer "thread/delete" (ThreadDeleteParams) -> Nothing: "Cancels a thread's runs and removes it.";
     ToServer "run/get" (RunGetParams) -> RunEntry: "Shows a run as it stands.";
     ToServer "message/read" (MessageReadParams) -> MessageReadResult: "Reads one part of a message, in pages.";
-    ToServer "tool/output" (ToolOutputParams) -> Nothing: "Answers a `tool/call` that was put off.";
+    ToServer "tool/output" (ToolOutputParams) -> Nothing: "Answers a `tool/call` or `tool/approve` that was put off.";
     ToServer "provider/list" (NoParams) -> ProviderListResult: "Lists the providers of the settings.";
     ToServer "server/status" (NoParams) -> StatusResult: "Gives figures of this process.";
     ToServer "rpc.discover" (NoParams) -> serde_json::Value: "Gives the OpenRPC document of this very build.";

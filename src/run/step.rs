@@ -8,6 +8,11 @@ use crate::transcript::Entry;
 impl Run {
     /// A step as the upstream has it now. Outputs that only we know stay with it.
     pub(super) fn step(&mut self, mut step: RunStep) {
+        for call in &mut step.calls {
+            if let Some(offer) = call.name.as_deref().and_then(|name| self.toolbox.find(name)) {
+                call.server = Some(offer.server.name().to_owned());
+            }
+        }
         if let Some(known) = self.known_step(|known| known.id == step.id) {
             for call in &mut step.calls {
                 let known = known.calls.iter().find(|known| known.call_id == call.call_id);

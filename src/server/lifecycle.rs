@@ -27,6 +27,9 @@ const GONE_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the database may take to be closed after the end of input.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How long MCP servers may take to leave by themselves, while there is time.
+const SERVERS_DEADLINE: Duration = Duration::from_millis(500);
+
 /// What is flushed and closed after a deadline gets this long.
 const LAST_MOMENT: Duration = Duration::from_millis(50);
 
@@ -145,6 +148,7 @@ impl Server {
             Some(EventChoice::Only(types)) => Events::only(&types),
         };
         self.client.can_call_tools = capabilities.tool_call.unwrap_or(false);
+        self.client.can_approve = capabilities.tool_approve.unwrap_or(false);
         Ok(())
     }
 
@@ -301,11 +305,16 @@ impl Server {
                 Instant::now() + CLOSE_DEADLINE
             }
         };
+        let limit = match self.phase {
+            Phase::Gone(_) => LAST_MOMENT,
+            _ => SERVERS_DEADLINE.min(deadline - Instant::now()).max(LAST_MOMENT),
+        };
         let store = self.store.clone();
+        let servers = std::mem::take(&mut self.mcp);
         drop(self);
         // What the database does not have by then stands in the journal.
         let deadline = deadline.max(Instant::now() + LAST_MOMENT);
-        let _ = tokio::time::timeout_at(deadline, store.close()).await;
+        let _ = tokio::join!(tokio::time::timeout_at(deadline, store.close()), servers.close(limit));
         code
     }
 

@@ -41,6 +41,7 @@ pub(super) struct Prepared {
     content: Vec<Part>,
     instructions: Option<String>,
     tools: Vec<Tool>,
+    mcp: Vec<String>,
     options: Options,
     waits: bool,
 }
@@ -105,8 +106,9 @@ impl Server {
                 let remembered = thread.and_then(|thread| thread.assistant);
                 let assistant = params.assistant.as_deref().or(remembered.as_deref());
                 let choice = settings.choose(assistant, params.model.as_deref())?;
+                let mcp = settings.mcp_servers(&choice, params.mcp.as_deref())?;
                 let provider = providers.provider(&settings, &choice)?;
-                let mut prepared = Prepared::new(params, choice, provider);
+                let mut prepared = Prepared::new(params, choice, mcp, provider);
                 prepared.read_content().await?;
                 // A run that is cancelled by now exists, and ends before its provider is asked anything.
                 tokio::select! {
@@ -245,6 +247,7 @@ impl Server {
     /// Spawns the run's task.
     fn launch(&mut self, run_id: &str, snapshot: Snapshot) {
         let desk = self.client.can_call_tools.then(|| self.desk.clone());
+        let approval = self.client.can_approve.then(|| self.desk.clone());
         let Some(run) = self.runs.get_mut(run_id) else {
             return;
         };
@@ -273,6 +276,8 @@ impl Server {
             was_queued,
             desk,
             tool_timeout: self.settings.tool_timeout(),
+            servers: self.mcp.named(&self.settings, &prepared.mcp),
+            approval,
             stop: run.stop.clone(),
         };
         let run_id = run_id.to_owned();
@@ -295,7 +300,7 @@ impl Server {
 }
 
 impl Prepared {
-    fn new(params: SendParams, choice: Choice, provider: Arc<dyn Provider>) -> Self {
+    fn new(params: SendParams, choice: Choice, mcp: Vec<String>, provider: Arc<dyn Provider>) -> Self {
         let mut tools = choice.tools.clone();
         for tool in params.tools.into_iter().flatten() {
             tools.retain(|known| known.name != tool.name);
@@ -304,6 +309,7 @@ impl Prepared {
         Prepared {
             instructions: params.instructions.or_else(|| choice.instructions.clone()),
             tools,
+            mcp,
             options: choice.options.overridden_by(&params.options.unwrap_or_default()),
             waits: params.wait.unwrap_or(true),
             content: params.content.0,

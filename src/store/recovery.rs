@@ -213,7 +213,7 @@ mod tests {
             name: Some("look".into()),
             arguments: Some((*arguments).to_owned()),
             output: output.map(str::to_owned),
-            outputs: Vec::new(),
+            ..StepCall::default()
         });
         RunStep {
             id: "s".into(),

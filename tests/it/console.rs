@@ -55,6 +55,45 @@ fn it_says_who_answers_and_why() {
 }
 
 #[test]
+fn a_server_of_tools_that_cannot_be_started_is_told() {
+    let home = Home::with_script(SCRIPT);
+    home.write_config("[mcp.demo]\ncommand = [\"/no/such/program\"]\n");
+    assert_eq!(
+        stdout(&chat(&home, &[], "hello\n")),
+        "User: Assistant: [starting the MCP server `demo`]\n\
+         [the MCP server `demo` (`/no/such/program`) could not be started: No such file or directory (os error 2)]\n\
+         1: hello\n\
+         User: \n"
+    );
+}
+
+#[test]
+fn a_tool_is_called_when_the_user_agrees() {
+    let home = Home::with_script(
+        "[[answers]]\nsteps = [{ text = \"Let me look.\" }, { tool_call = { name = \"demo_echo\", \
+         arguments = { text = \"a tree\" } } }, { text = \"{output}\" }]\n",
+    );
+    let python = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .map(|folder| folder.join("python3"))
+        .find(|path| path.is_file())
+        .expect("python3 is installed");
+    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/mcp/server.py");
+    home.write_config(&format!("[mcp.demo]\ncommand = [{python:?}, {server:?}]\n"));
+    let asked = "[the MCP server `demo` would call `echo` with {\"text\":\"a tree\"}]\n\
+                 Allow it? (yes, no, always) ";
+    assert_eq!(
+        stdout(&chat(&home, &[], "one\nno\ntwo\nalways\nthree\n")),
+        format!(
+            "User: Assistant: [starting the MCP server `demo`]\n\
+             Let me look.\n{asked}\nerror: the tool `demo_echo` was not called: the user said no\n\
+             User: Assistant: Let me look.\n{asked}\na tree\n\
+             User: Assistant: Let me look.a tree\n\
+             User: \n"
+        )
+    );
+}
+
+#[test]
 fn ends_that_are_not_the_usual_one_are_told_and_the_session_goes_on() {
     let home = Home::with_script(SCRIPT);
     let output = chat(&home, &[], "fail\ncut\nrefuse\nhello\n");

@@ -12,6 +12,7 @@ mod keys;
 mod large;
 mod reader;
 mod rpc_client;
+mod servers;
 mod shared;
 mod side_by_side;
 mod signals;

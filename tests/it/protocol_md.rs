@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use assistd::config::{AssistantSettings, Layer, ProviderSettings};
+use assistd::config::{AssistantSettings, Layer, McpSettings, ProviderSettings};
 use assistd::error::Error;
 use assistd::protocol::{METHODS, Method, RunEvent, RunStatus, StopReason};
 use schemars::generate::SchemaSettings;
@@ -133,11 +133,12 @@ fn blocks() -> BTreeMap<String, String> {
             (row, params, result)
         })
         .collect();
-    let settings = ["settings", "settings providers", "settings assistants"];
+    let settings = ["settings", "settings providers", "settings assistants", "settings mcp"];
     let tables = [
         subschema::<Layer>(&mut generator),
         subschema::<ProviderSettings>(&mut generator),
         subschema::<AssistantSettings>(&mut generator),
+        subschema::<McpSettings>(&mut generator),
     ];
     let lists = [
         ("statuses", subschema::<RunStatus>(&mut generator)),

@@ -57,6 +57,7 @@ const BORDERS: &[(&str, &str)] = &[
     ("src/provider/embedded", "one dialect's own shapes"),
     ("src/provider/scripted", "one dialect's own shapes"),
     ("src/cli/client.rs", "a client of the wire"),
+    ("src/cli/consent.rs", "a request of the wire"),
 ];
 
 /// Tests that may ask again after a while, and why nothing tells them.

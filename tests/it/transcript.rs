@@ -65,6 +65,11 @@ transcripts! {
     initialize_refused
     initialize_small
     input_limit
+    mcp
+    mcp_failed
+    mcp_mixed
+    mcp_mixed_called
+    mcp_unasked
     notification
     omitted
     params

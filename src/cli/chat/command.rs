@@ -8,6 +8,7 @@ pub const HELP: &str = "\
 /file PATH    send a file along with your next message
 /image PATH   send an image along with your next message
 /help         this
+A tool that needs your consent asks for it: yes, no, or always.
 An empty line, `exit` or Ctrl-D ends the console; Ctrl-C stops the answer.
 ";
 

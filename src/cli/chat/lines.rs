@@ -15,6 +15,8 @@ use reedline::{
 };
 use tokio::sync::oneshot;
 
+use crate::cli::consent;
+
 /// As in the original sample.
 pub const PROMPT: &str = "User: ";
 
@@ -34,12 +36,18 @@ pub enum Line {
 
 /// The end that asks for lines.
 pub struct Lines {
-    wanted: mpsc::Sender<oneshot::Sender<Line>>,
+    wanted: mpsc::Sender<Wanted>,
     under_way: Option<oneshot::Receiver<Line>>,
     is_edited: bool,
     is_terminal: bool,
     /// Makes the editor give up its line, so that it puts the terminal back.
     is_stopped: Arc<AtomicBool>,
+}
+
+/// A line that somebody waits for.
+struct Wanted {
+    prompt: &'static str,
+    reply: oneshot::Sender<Line>,
 }
 
 impl Lines {
@@ -73,12 +81,21 @@ impl Lines {
         self.is_terminal
     }
 
-    /// The next line. Safe to drop: the next call goes on waiting for the same line.
+    /// The next line, which is a question. Safe to drop: the next call goes on waiting for the same line.
     pub async fn next(&mut self) -> Line {
+        self.line(PROMPT).await
+    }
+
+    /// The next line, which answers a question of ours; it is in no history. Safe to drop as well.
+    pub async fn consent(&mut self) -> Line {
+        self.line(consent::PROMPT).await
+    }
+
+    async fn line(&mut self, prompt: &'static str) -> Line {
         let under_way = self.under_way.get_or_insert_with(|| {
             let (reply, line) = oneshot::channel();
             // A thread that has ended drops the reply, which reads as the end of the input.
-            let _ = self.wanted.send(reply);
+            let _ = self.wanted.send(Wanted { prompt, reply });
             line
         });
         let line = under_way.await.unwrap_or(Line::End);
@@ -96,16 +113,16 @@ impl Lines {
 }
 
 /// Gives a line for each request, until nobody asks any more.
-fn give(requests: mpsc::Receiver<oneshot::Sender<Line>>, mut read: impl FnMut() -> Line) {
-    for reply in requests {
-        let _ = reply.send(read());
+fn give(requests: mpsc::Receiver<Wanted>, mut read: impl FnMut(&'static str) -> Line) {
+    for Wanted { prompt, reply } in requests {
+        let _ = reply.send(read(prompt));
     }
 }
 
 /// Reads lines as they come. What is not UTF-8 is replaced.
-fn piped() -> impl FnMut() -> Line {
+fn piped() -> impl FnMut(&'static str) -> Line {
     let mut input = io::stdin().lock();
-    move || {
+    move |_| {
         let mut line = Vec::new();
         match input.read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => Line::End,
@@ -118,23 +135,29 @@ fn piped() -> impl FnMut() -> Line {
 }
 
 /// Reads lines with the editor.
-fn edited(history: Option<&Path>, stop: Arc<AtomicBool>) -> impl FnMut() -> Line {
-    let mut editor = Reedline::create()
-        .use_bracketed_paste(true)
-        .with_ansi_colors(std::env::var_os("NO_COLOR").is_none())
-        .with_break_signal(stop);
+fn edited(history: Option<&Path>, stop: Arc<AtomicBool>) -> impl FnMut(&'static str) -> Line {
+    let plain = || {
+        Reedline::create()
+            .use_bracketed_paste(true)
+            .with_ansi_colors(std::env::var_os("NO_COLOR").is_none())
+            .with_break_signal(stop.clone())
+    };
+    let (mut editor, mut answers) = (plain(), plain());
     // A history that cannot be kept is one for this session.
     if let Some(Ok(history)) = history.map(open_history) {
         editor = editor.with_history(Box::new(history));
     }
-    move || match editor.read_line(&UserPrompt) {
-        Ok(Signal::Success(text)) => {
-            // Written at once: a process that is killed loses no line.
-            let _ = editor.sync_history();
-            Line::Text(text)
+    move |prompt| {
+        let editor = if prompt == PROMPT { &mut editor } else { &mut answers };
+        match editor.read_line(&Words(prompt)) {
+            Ok(Signal::Success(text)) => {
+                // Written at once: a process that is killed loses no line.
+                let _ = editor.sync_history();
+                Line::Text(text)
+            }
+            Ok(Signal::CtrlC) => Line::Cleared,
+            Ok(_) | Err(_) => Line::End,
         }
-        Ok(Signal::CtrlC) => Line::Cleared,
-        Ok(_) | Err(_) => Line::End,
     }
 }
 
@@ -155,12 +178,12 @@ fn open_history(file: &Path) -> Result<FileBackedHistory, Box<dyn std::error::Er
     Ok(FileBackedHistory::with_file(HISTORY, file.to_owned())?)
 }
 
-/// `User: `, and nothing that moves.
-struct UserPrompt;
+/// A prompt of these words, and nothing that moves.
+struct Words(&'static str);
 
-impl Prompt for UserPrompt {
+impl Prompt for Words {
     fn render_prompt_left(&self) -> Cow<'_, str> {
-        PROMPT.into()
+        self.0.into()
     }
 
     fn render_prompt_right(&self) -> Cow<'_, str> {

@@ -281,7 +281,7 @@ fn without_description(schema: &Value) -> Value {
 /// Whether a type is more than the parameters or the result of one method.
 fn is_shared(name: &str) -> bool {
     let is_own = name.ends_with("Params") || name.ends_with("Result") || name == "Nothing" || name == "RunEvent";
-    let is_settings = name == "Layer" || name == "ProviderSettings" || name == "AssistantSettings";
+    let is_settings = ["Layer", "ProviderSettings", "AssistantSettings", "McpSettings"].contains(&name);
     !is_own && !is_settings
 }
 
@@ -289,6 +289,7 @@ fn link(name: &str) -> String {
     match name {
         "ProviderSettings" => "[provider](#providers-by-name)".into(),
         "AssistantSettings" => "[assistant](#assistants-by-name)".into(),
+        "McpSettings" => "[MCP server](#mcp-servers-by-name)".into(),
         name => {
             let elsewhere = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name);
             let target = elsewhere.map_or_else(|| anchor(name), |(_, target)| target.to_string());

@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the daemon is quiet when it has said all, where nobody knows what it should say.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// The same while less was heard than the file had: something that the daemon has started takes its time.
+const STILL_QUIET: Duration = Duration::from_secs(2);
+
 /// Plays a transcript. The failure names its line and says what differs.
 pub fn play(transcript: &Transcript, framing: Framing) -> Result<(), String> {
     run(async {
@@ -63,13 +66,16 @@ pub fn record(transcript: &Transcript, framing: Framing) -> Vec<Vec<Value>> {
                 .unwrap_or_else(|failure| panic!("{failure}"));
             let mut block = Vec::new();
             if !lines.peek().is_some_and(|next| next.step.sends()) {
-                player.hear_until_quiet(&mut block, QUIET).await;
+                let is_heard = |step: &Step| matches!(step, Step::Expect(_) | Step::ExpectAnyOrder(_));
+                let rest = lines.clone().take_while(|next| !next.step.sends());
+                let before = rest.filter(|next| is_heard(&next.step)).count();
+                player.hear_until_quiet(&mut block, before, QUIET).await;
             }
             heard.push(block);
         }
         player.to_daemon = None;
         if let Some(block) = heard.last_mut() {
-            player.hear_until_quiet(block, PATIENCE).await;
+            player.hear_until_quiet(block, 0, PATIENCE).await;
         }
         heard
     })
@@ -206,8 +212,13 @@ impl Player {
         }
     }
 
-    async fn hear_until_quiet(&mut self, block: &mut Vec<Value>, patience: Duration) {
-        while let Ok(Ok(Some(mut message))) = timeout(patience, self.hear()).await {
+    /// Hears until nothing more comes, and waits longer for as much as came `before`.
+    async fn hear_until_quiet(&mut self, block: &mut Vec<Value>, before: usize, patience: Duration) {
+        loop {
+            let patience = if block.len() < before { STILL_QUIET } else { patience };
+            let Ok(Ok(Some(mut message))) = timeout(patience, self.hear()).await else {
+                return;
+            };
             self.names.generalize(&mut message);
             if !block.last_mut().is_some_and(|last| join(last, &message)) {
                 block.push(message);
