@@ -54,8 +54,10 @@ impl Cause {
 
     fn of_link(link: &(dyn StdError + 'static)) -> Option<Cause> {
         if let Some(error) = link.downcast_ref::<std::io::Error>() {
-            if let Some(tls) = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
-                return Some(Cause::of_tls(tls));
+            // What an error of this kind holds is not its source, and may hold another one.
+            let held = error.get_ref().and_then(|held| Cause::of_link(held));
+            if held.is_some() {
+                return held;
             }
             return match error.kind() {
                 std::io::ErrorKind::ConnectionRefused => {
