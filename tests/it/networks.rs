@@ -2,10 +2,10 @@
 //! services that give tokens.
 
 mod entra;
-mod http2;
+pub mod http2;
 mod limits;
 mod proxies;
-mod proxy;
+pub mod proxy;
 mod redirects;
 mod tls;
 pub mod tls_front;

@@ -9,6 +9,7 @@ mod gone;
 mod killed;
 mod keys;
 mod large;
+mod proxied;
 mod reader;
 mod rpc_client;
 mod shared;

@@ -26,20 +26,24 @@ use super::{ask, endpoint};
 /// The bodies of the answers, which the test writes as it goes.
 type Bodies = Arc<Mutex<Vec<mpsc::UnboundedReceiver<Bytes>>>>;
 
-struct Server {
-    address: SocketAddr,
+/// A server that speaks HTTP/2 through TLS, also as `upstream.test`.
+pub struct Server {
+    pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    versions: Arc<Mutex<Vec<Version>>>,
+    /// In which each request came.
+    pub versions: Arc<Mutex<Vec<Version>>>,
     /// Sends GOAWAY on every connection there is.
     goes_away: Arc<Notify>,
-    authority: Authority,
+    pub authority: Authority,
 }
 
 impl Server {
     /// Answers with these bodies, in their order.
-    async fn start(bodies: Vec<mpsc::UnboundedReceiver<Bytes>>) -> Server {
+    pub async fn start(bodies: Vec<mpsc::UnboundedReceiver<Bytes>>) -> Server {
         let authority = Authority::new();
-        let acceptor = authority.identity(&["127.0.0.1"]).acceptor(&["h2", "http/1.1"]);
+        let acceptor = authority
+            .identity(&["127.0.0.1", "upstream.test"])
+            .acceptor(&["h2", "http/1.1"]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server {
             address: listener.local_addr().unwrap(),
