@@ -12,7 +12,7 @@ mod token;
 
 use tokio::sync::Mutex;
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::protocol::TokenReason;
 
 pub use client::TokenClient;
@@ -37,11 +37,18 @@ pub enum Source {
     Nothing,
     /// It is known.
     Key(Secret),
-    /// A program prints it.
+    /// Somebody is asked for it.
+    Issuer(Issuer),
+}
+
+/// Who is asked for tokens.
+#[derive(Debug)]
+pub enum Issuer {
+    /// A program prints them.
     Command(KeyCommand),
-    /// The client gives it.
+    /// The client gives them.
     Client(TokenClient),
-    /// Entra ID issues it.
+    /// Entra ID issues them.
     Entra(Box<Entra>),
 }
 
@@ -50,17 +57,17 @@ impl Credentials {
     pub fn new(provider: &str, key: Option<String>, command: Option<Vec<String>>) -> Self {
         let source = match (key, command) {
             (Some(key), _) => Source::Key(Secret::new(&key)),
-            (None, Some(command)) => Source::Command(KeyCommand::new(provider, command, None)),
+            (None, Some(command)) => KeyCommand::new(provider, command, None).into(),
             (None, None) => Source::Nothing,
         };
         Credentials::from_source(provider, source)
     }
 
     /// The credentials of this provider, from this source.
-    pub fn from_source(provider: &str, source: Source) -> Self {
+    pub fn from_source(provider: &str, source: impl Into<Source>) -> Self {
         Credentials {
             provider: provider.to_owned(),
-            source,
+            source: source.into(),
             kept: Mutex::new(None),
         }
     }
@@ -70,29 +77,29 @@ impl Credentials {
         match &self.source {
             Source::Nothing => "nothing",
             Source::Key(_) => "key",
-            Source::Command(_) => "command",
-            Source::Client(client) if client.waits_for_refusal() => "client, once refused",
-            Source::Client(_) => "client",
-            Source::Entra(_) => "entra",
+            Source::Issuer(Issuer::Command(_)) => "command",
+            Source::Issuer(Issuer::Client(client)) if client.waits_for_refusal() => "client, once refused",
+            Source::Issuer(Issuer::Client(_)) => "client",
+            Source::Issuer(Issuer::Entra(_)) => "entra",
         }
     }
 
     /// Whether the client is asked before the first request, which may disturb its user.
     pub fn asks_client(&self) -> bool {
-        matches!(&self.source, Source::Client(client) if !client.waits_for_refusal())
+        matches!(&self.source, Source::Issuer(Issuer::Client(client)) if !client.waits_for_refusal())
     }
 
     /// The secret, if one is set or was asked for. Asks the first time, and again when it is about to end.
     pub async fn get(&self) -> Result<Option<Secret>, Error> {
-        match &self.source {
+        let issuer = match &self.source {
             Source::Nothing => return Ok(None),
             Source::Key(secret) => return Ok(Some(secret.clone())),
-            Source::Command(_) | Source::Client(_) | Source::Entra(_) => {}
-        }
+            Source::Issuer(issuer) => issuer,
+        };
         let mut kept = self.kept.lock().await;
         let token = match &*kept {
             Some(token) if token.is_fresh() => token.clone(),
-            Some(token) => match self.source.issue(TokenReason::Expired).await {
+            Some(token) => match issuer.issue(TokenReason::Expired).await {
                 Ok(token) => token,
                 Err(error) if !token.is_expired() => {
                     tracing::warn!(provider = self.provider, %error, "a token could not be renewed, and is used up");
@@ -100,8 +107,8 @@ impl Credentials {
                 }
                 Err(error) => return Err(error),
             },
-            None if self.source.waits_for_refusal() => return Ok(None),
-            None => self.source.issue(TokenReason::Missing).await?,
+            None if issuer.waits_for_refusal() => return Ok(None),
+            None => issuer.issue(TokenReason::Missing).await?,
         };
         let secret = token.secret.clone();
         *kept = Some(token);
@@ -111,9 +118,9 @@ impl Credentials {
     /// Whether there is another secret than the one that the upstream refused. Asks for it, unless somebody else has
     /// done so meanwhile.
     pub async fn renew(&self, refused: Option<&Secret>) -> Result<bool, Error> {
-        if matches!(self.source, Source::Nothing | Source::Key(_)) {
+        let Source::Issuer(issuer) = &self.source else {
             return Ok(false);
-        }
+        };
         let mut kept = self.kept.lock().await;
         let reason = match &*kept {
             Some(token) if Some(&token.secret) != refused => return Ok(true),
@@ -121,27 +128,43 @@ impl Credentials {
             Some(_) => TokenReason::Refused,
             None => TokenReason::Missing,
         };
-        let token = self.source.issue(reason).await?;
+        let token = issuer.issue(reason).await?;
         let is_another = Some(&token.secret) != refused;
         *kept = Some(token);
         Ok(is_another)
     }
 }
 
-impl Source {
+impl Issuer {
     /// A new token. `reason` is for those who ask somebody.
     async fn issue(&self, reason: TokenReason) -> Result<Token, Error> {
         match self {
-            Source::Command(command) => command.issue().await,
-            Source::Client(client) => client.issue(reason).await,
-            Source::Entra(entra) => entra.issue().await,
-            Source::Key(secret) => Ok(Token::new(secret.clone(), None)),
-            Source::Nothing => Err(Error::new(Kind::Internal, "nothing was set to ask for a key")),
+            Issuer::Command(command) => command.issue().await,
+            Issuer::Client(client) => client.issue(reason).await,
+            Issuer::Entra(entra) => entra.issue().await,
         }
     }
 
     fn waits_for_refusal(&self) -> bool {
-        matches!(self, Source::Client(client) if client.waits_for_refusal())
+        matches!(self, Issuer::Client(client) if client.waits_for_refusal())
+    }
+}
+
+impl From<KeyCommand> for Source {
+    fn from(command: KeyCommand) -> Self {
+        Source::Issuer(Issuer::Command(command))
+    }
+}
+
+impl From<TokenClient> for Source {
+    fn from(client: TokenClient) -> Self {
+        Source::Issuer(Issuer::Client(client))
+    }
+}
+
+impl From<Entra> for Source {
+    fn from(entra: Entra) -> Self {
+        Source::Issuer(Issuer::Entra(Box::new(entra)))
     }
 }
 

@@ -18,26 +18,19 @@ pub(super) fn credentials(
     http: &Http,
 ) -> Result<Credentials, Error> {
     let client = desk.map(|desk| TokenClient::new(desk.clone(), name, provider.base_url.as_deref()));
-    let entra = || {
-        Source::Entra(Box::new(Entra::new(
-            name,
-            provider,
-            &settings.environment,
-            http.clone(),
-        )))
-    };
-    let source = match (provider.auth, settings.key_from_environment(name, provider), client) {
-        (Some(Auth::Client), _, Some(client)) => Source::Client(client),
+    let entra = || Entra::new(name, provider, &settings.environment, http.clone()).into();
+    let source: Source = match (provider.auth, settings.key_from_environment(name, provider), client) {
+        (Some(Auth::Client), _, Some(client)) => client.into(),
         (Some(Auth::Client), _, None) => return Err(no_client(name)),
         (Some(Auth::Entra), ..) => entra(),
         (None, Ok(Some(key)), _) => Source::Key(Secret::new(&key)),
         (None, Err(_), _) if has_ready_token(settings, provider) => entra(),
-        (None, Err(_), Some(client)) => Source::Client(client),
+        (None, Err(_), Some(client)) => client.into(),
         (None, Err(error), None) => return Err(error),
         (None, Ok(None), client) => match (&provider.api_key_command, client) {
-            (Some(command), _) => Source::Command(KeyCommand::new(name, command.clone(), provider.api_key_ttl())),
+            (Some(command), _) => KeyCommand::new(name, command.clone(), provider.api_key_ttl()).into(),
             (None, _) if provider.resolved_service() == Service::Foundry => entra(),
-            (None, Some(client)) => Source::Client(client.when_refused()),
+            (None, Some(client)) => client.when_refused().into(),
             (None, None) => Source::Nothing,
         },
     };

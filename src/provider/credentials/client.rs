@@ -88,14 +88,14 @@ mod tests {
     use super::*;
     use crate::desk::{Answer, Ask, Question, Reply};
     use crate::protocol::AuthTokenResult;
-    use crate::provider::credentials::{Credentials, Source};
+    use crate::provider::credentials::Credentials;
 
     type Asks = tokio::sync::mpsc::Receiver<Ask>;
 
     fn credentials(change: fn(TokenClient) -> TokenClient) -> (Credentials, Asks) {
         let (desk, asks) = Desk::new();
         let client = TokenClient::new(desk, "p", Some("https://user:pass@x.test/v1?key=1"));
-        (Credentials::from_source("p", Source::Client(change(client))), asks)
+        (Credentials::from_source("p", change(client)), asks)
     }
 
     /// Answers the next question, and gives its reason.

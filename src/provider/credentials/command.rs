@@ -75,7 +75,7 @@ fn read(text: &str) -> Result<Token, String> {
 #[cfg(all(test, unix))]
 mod tests {
     use crate::provider::credentials::program::SAID_MAX;
-    use crate::provider::credentials::{Credentials, Secret, Source};
+    use crate::provider::credentials::{Credentials, Secret};
 
     use super::*;
 
@@ -237,7 +237,7 @@ mod tests {
             vec!["sh".into(), "-c".into(), script],
             Some(Duration::from_secs(900)),
         );
-        let credentials = Credentials::from_source("p", Source::Command(command));
+        let credentials = Credentials::from_source("p", command);
         let token = async || credentials.get().await.unwrap().unwrap().expose().to_owned();
         assert_eq!(token().await, "1");
         pass(800).await;

@@ -2,7 +2,7 @@
 
 use assistd::config::{Dialect, Environment, ProviderSettings, Service, Settings};
 use assistd::error::{Error, Kind};
-use assistd::provider::credentials::{Credentials, Entra, Source};
+use assistd::provider::credentials::{Credentials, Entra};
 use assistd::provider::http::Http;
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fn credentials(service: Service, pairs: &[(&str, &str)]) -> Credentials {
     let mut settings = ProviderSettings::new(Dialect::Responses);
     settings.service = Some(service);
     let entra = Entra::new("test", &settings, &environment, Http::new());
-    Credentials::from_source("test", Source::Entra(Box::new(entra)))
+    Credentials::from_source("test", entra)
 }
 
 async fn token(credentials: &Credentials) -> Result<String, Error> {
