@@ -5,6 +5,7 @@
 //! daemon; it is kept in [`Settings::problems`] and told to whoever asks.
 
 mod choice;
+mod keys;
 mod layer;
 mod mcp;
 
@@ -15,10 +16,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind};
 use crate::protocol::{Options, Tool, Truncation};
 
 pub use choice::{Choice, EMBEDDED_INSTRUCTIONS};
+pub use keys::password_of;
 pub use layer::{Layer, parse_json, parse_toml};
 pub use mcp::{Approve, McpSettings};
 
@@ -116,6 +117,16 @@ pub enum Service {
     Foundry,
 }
 
+/// Who gives a provider's tokens, where they come neither from a variable nor from a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// The client, by `auth/token`.
+    Client,
+    /// Microsoft Entra ID, by whichever of its usual sources is there.
+    Entra,
+}
+
 /// Where a thread's history is kept for the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -158,6 +169,22 @@ pub struct ProviderSettings {
     /// A program and its arguments that print the key or token.
     #[serde(default, alias = "apiKeyCommand", skip_serializing_if = "Option::is_none")]
     pub api_key_command: Option<Vec<String>>,
+    /// For how many seconds what the program printed is used at most; where absent, as long as it says itself, or until
+    /// the upstream refuses it.
+    #[serde(default, alias = "apiKeyTtl", skip_serializing_if = "Option::is_none")]
+    pub api_key_ttl: Option<f64>,
+    /// Who gives tokens instead: `client` (by `auth/token`) or `entra` (Microsoft Entra ID).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Whom the tokens of Entra ID are for; that of Azure OpenAI or of Foundry where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The proxy on the way to this provider, whatever else is set and also on this machine; `none` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// A PEM file of authorities whose certificates are accepted besides the platform's.
+    #[serde(default, alias = "caFile", skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// The `api-version` query of Azure and Foundry.
     #[serde(default, alias = "apiVersion", skip_serializing_if = "Option::is_none")]
     pub api_version: Option<String>,
@@ -197,6 +224,11 @@ impl ProviderSettings {
             service: None,
             api_key_env: None,
             api_key_command: None,
+            api_key_ttl: None,
+            auth: None,
+            scope: None,
+            proxy: None,
+            ca_file: None,
             api_version: None,
             model: None,
             script: None,
@@ -207,6 +239,24 @@ impl ProviderSettings {
             idle_timeout: None,
             max_retries: None,
         }
+    }
+
+    /// Whose variant it is: as set, or guessed from the host.
+    pub fn resolved_service(&self) -> Service {
+        let base = self
+            .base_url
+            .as_deref()
+            .and_then(|text| reqwest::Url::parse(text.trim()).ok());
+        let by_host = base.as_ref().map_or(Service::Openai, Service::of);
+        self.service.unwrap_or(by_host)
+    }
+
+    /// For how long what the key command printed is used at most.
+    pub fn api_key_ttl(&self) -> Option<Duration> {
+        let seconds = self
+            .api_key_ttl
+            .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)?;
+        Some(Duration::from_secs_f64(seconds.min(1e8)))
     }
 
     /// How long a stream may be silent.
@@ -293,39 +343,5 @@ impl Settings {
     /// Whether the daemon may fetch the embedded model's weights.
     pub fn may_fetch_weights(&self) -> bool {
         self.may_fetch || self.layer.fetch_weights.unwrap_or(false)
-    }
-
-    /// Every key that the settings and the well-known variables lead to, for blanking them.
-    pub fn known_keys(&self) -> Vec<String> {
-        let keys = self.key_variables().filter_map(|name| self.environment.get(name));
-        let keys = keys.map(String::as_str).chain(self.mcp_secrets());
-        let keys = keys.map(|key| key.trim().to_owned());
-        keys.filter(|key| !key.is_empty()).collect()
-    }
-
-    /// The environment variables that hold keys of providers.
-    pub fn key_variables(&self) -> impl Iterator<Item = &str> {
-        let providers = self.layer.providers.values();
-        let named = providers.filter_map(|provider| provider.api_key_env.as_deref());
-        named.chain(["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"])
-    }
-
-    /// The key that this provider's settings lead to, if they name a variable. A variable that is named but not set is
-    /// an error: a key that was meant to be there never falls through to something else.
-    pub fn key_from_environment(&self, provider: &str, settings: &ProviderSettings) -> Result<Option<String>, Error> {
-        let Some(name) = &settings.api_key_env else {
-            return Ok(None);
-        };
-        match self.environment.get(name).filter(|key| !key.trim().is_empty()) {
-            Some(key) => Ok(Some(key.trim().to_owned())),
-            None => Err(Error::new(
-                Kind::AuthRequired,
-                format!("the key of provider `{provider}` is not set: the environment variable `{name}` is empty"),
-            )
-            .with_provider(provider)
-            .with_hint(format!(
-                "set `{name}`, or name another variable with `api_key_env`, or a program with `api_key_command`"
-            ))),
-        }
     }
 }

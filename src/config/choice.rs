@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{AssistantSettings, Dialect, ProviderSettings, Settings};
+use super::{AssistantSettings, Auth, Dialect, ProviderSettings, Service, Settings};
 use crate::error::{Error, Kind};
 use crate::protocol::{AssistantEntry, Options, ProviderEntry, Tool, Truncation};
 
@@ -71,10 +71,15 @@ impl Settings {
         if let Some(script) = &self.layer.script {
             let Implied {
                 provider,
-                settings,
+                mut settings,
                 reason,
                 ..
             } = Implied::scripted(script);
+            // Authors also try how their plugin gives tokens.
+            if choice.provider_settings.auth == Some(Auth::Client) {
+                settings.auth = Some(Auth::Client);
+                settings.base_url = choice.provider_settings.base_url.take();
+            }
             choice.provider = provider.to_owned();
             choice.provider_settings = settings;
             choice.reason = reason;
@@ -131,12 +136,7 @@ impl Settings {
                 dialect: settings.dialect.as_str().to_owned(),
                 base_url: settings.base_url.clone(),
                 model: settings.model.clone(),
-                credentials: match (&settings.api_key_env, &settings.api_key_command) {
-                    (_, Some(_)) => "command",
-                    (Some(_), None) => "environment",
-                    (None, None) => "none",
-                }
-                .to_owned(),
+                credentials: credentials(settings).to_owned(),
                 is_default: default.as_deref() == Some(name),
             })
             .collect();
@@ -293,7 +293,7 @@ impl Settings {
         let (name, reason) =
             if let Some(endpoint) = self.environment.get("AZURE_OPENAI_ENDPOINT").filter(|e| !e.is_empty()) {
                 settings.base_url = Some(format!("{}/openai", endpoint.trim_end_matches('/')));
-                settings.service = Some(super::Service::Azure);
+                settings.service = Some(Service::Azure);
                 settings.api_key_env = Some("AZURE_OPENAI_API_KEY".into());
                 settings.api_version = self.environment.get("AZURE_OPENAI_API_VERSION").cloned();
                 ("azure", "ASSISTANT_ID and AZURE_OPENAI_ENDPOINT are set")
@@ -321,7 +321,7 @@ impl Settings {
         let own = base_url.is_some_and(|url| !url.contains("api.openai.com") && !url.contains(".openai.azure.com"));
         let mut settings = ProviderSettings::new(if own { Dialect::Chat } else { Dialect::Responses });
         if azure {
-            settings.service = Some(super::Service::Azure);
+            settings.service = Some(Service::Azure);
             settings.api_key_env = Some("AZURE_OPENAI_API_KEY".into());
             settings.base_url = self
                 .environment
@@ -368,6 +368,18 @@ impl Implied {
             truncation: None,
             reason: self.reason,
         }
+    }
+}
+
+/// Where a provider's credentials come from, in a word.
+fn credentials(settings: &ProviderSettings) -> &'static str {
+    match (settings.auth, &settings.api_key_env, &settings.api_key_command) {
+        (Some(Auth::Client), _, _) => "client",
+        (Some(Auth::Entra), _, _) => "entra",
+        (None, Some(_), _) => "environment",
+        (None, None, Some(_)) => "command",
+        (None, None, None) if settings.resolved_service() == Service::Foundry => "entra",
+        (None, None, None) => "none",
     }
 }
 

@@ -14,6 +14,8 @@ mod assistants;
 mod chaos;
 /// What the `assistants` dialect sends, judged by the API's own description.
 mod assistants_judge;
+/// Certificates, proxies, HTTP/2, redirects, limits and the services that give tokens, over real sockets.
+mod networks;
 /// `assistd ask`, for pipes.
 mod ask;
 /// `assistd chat`, the console.

@@ -10,6 +10,7 @@ mod gone;
 mod killed;
 mod keys;
 mod large;
+mod proxied;
 mod reader;
 mod rpc_client;
 mod servers;
@@ -18,7 +19,9 @@ mod side_by_side;
 mod signals;
 mod silence;
 mod stdio;
+mod tokens;
 mod upstreams;
+mod warming;
 
 use std::fs::File;
 use std::io::Read;

@@ -100,7 +100,7 @@ impl Turn {
         Turn {
             opening: Opening::choose(anchor, &request.conversation.messages, &request.rounds),
             uploads: Uploads::read(request.anchor.as_ref()),
-            retries: Retries::new(upstream.max_retries),
+            retries: Retries::new(request.options.max_retries.unwrap_or(upstream.max_retries)),
             upstream,
             request,
             pause: Pause::None,

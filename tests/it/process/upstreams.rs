@@ -92,3 +92,31 @@ async fn nobody_waits_for_an_upstream_that_does_not_answer() {
         );
     }
 }
+
+/// The last setting is the one that a request would otherwise fall back on.
+#[tokio::test]
+async fn the_settings_may_switch_repetitions_off() {
+    let refusal = || Reply::json(503, json!({ "error": { "message": "later" } }));
+    let upstream = Upstream::start([refusal(), refusal()]).await;
+    let base_url = upstream.url();
+    let talk = tokio::task::spawn_blocking(move || {
+        let home = Home::new();
+        let mut command = home.command(&["--stdio"]);
+        command
+            .env("ASSISTANT_ID", "asst_1")
+            .env("OPENAI_API_KEY", "key")
+            .env("OPENAI_BASE_URL", base_url)
+            .env("ASSISTD_MAX_RETRIES", "5");
+        let mut daemon = Daemon::run(command, super::ends::pipes());
+        daemon.request(1, "initialize", json!({ "settings": { "maxRetries": 0 } }));
+        daemon.result(1);
+        daemon.ask(2, "hello");
+        assert_eq!(daemon.error(2)["data"]["kind"], "overloaded");
+        let params = json!({ "content": "hello", "options": { "maxRetries": 0 } });
+        daemon.request(3, "assistant/send", params);
+        assert_eq!(daemon.error(3)["data"]["kind"], "overloaded");
+        daemon.leave();
+    });
+    talk.await.unwrap();
+    assert_eq!(upstream.requests().len(), 2);
+}
