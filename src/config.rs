@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind};
 use crate::protocol::{Options, Tool, Truncation};
 
-pub use choice::{Choice, EMBEDDED_INSTRUCTIONS};
+pub use choice::{Choice, EMBEDDED_INSTRUCTIONS, LocalServer};
 pub use layer::{Layer, parse_json, parse_toml};
 
 /// The environment, as it was when the program started.
@@ -38,6 +38,8 @@ pub struct Settings {
     pub framing: Option<Framing>,
     /// Where both directions of the wire are written, keys blanked.
     pub wire_log: Option<PathBuf>,
+    /// The server that was found on this machine, once somebody has looked: see [`Settings::wants_local`].
+    pub local: Option<LocalServer>,
     /// Whether the command may fetch the embedded model's weights itself (the console may).
     pub may_fetch: bool,
     /// Whether this process looks after what dead ones left behind.
@@ -261,6 +263,7 @@ impl Settings {
             cache_dir: std::env::temp_dir(),
             framing: None,
             wire_log: None,
+            local: None,
             may_fetch: false,
             role: Role::Daemon,
             problems: Vec::new(),

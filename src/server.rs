@@ -7,9 +7,11 @@
 mod asks;
 mod cancel;
 mod catalog;
+mod choosing;
 mod dispatch;
 mod finish;
 mod lifecycle;
+mod models;
 mod providers;
 mod queue;
 mod reply;
@@ -42,6 +44,7 @@ use crate::store::{Begun, Journal, Place, Snapshot, Store};
 use crate::transcript::Transcript;
 
 use asks::OpenAsks;
+use choosing::Choosing;
 use lifecycle::{Phase, Shutdown};
 use providers::Providers;
 use queue::ThreadQueue;
@@ -63,6 +66,7 @@ pub(crate) struct Server {
     /// The journal, from the first run on.
     journal: Option<Journal>,
     providers: Rc<Providers>,
+    choosing: Rc<Choosing>,
     client: Client,
     runs: HashMap<String, LiveRun>,
     threads: HashMap<String, ThreadQueue>,
@@ -189,6 +193,7 @@ impl Server {
             signals,
             outbox: Outbox::new(framing, lifecycle::default_max_message(framing)),
             providers: Rc::default(),
+            choosing: Rc::default(),
             client: Client::default(),
             runs: HashMap::new(),
             threads: HashMap::new(),

@@ -1,7 +1,8 @@
 //! Which assistant, provider and model a request gets, and why.
 //!
-//! What the settings name; the environment; the embedded model. A key that is set never falls through to something
-//! else: whoever set it wants that upstream, and gets an error rather than another model's answer.
+//! What the settings name; the environment; a server on this machine; the embedded model. A key that is set never falls
+//! through to something else: whoever set it wants that upstream, and gets an error rather than another model's answer.
+//! Nothing here looks for a server: whoever asks does so first where [`Settings::wants_local`] says so.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,11 +38,24 @@ pub struct Choice {
     pub truncation: Option<Truncation>,
     /// Which setting led here, for people.
     pub reason: String,
+    /// Whether nothing led here, so that a server on this machine would be preferred.
+    pub is_last_resort: bool,
+}
+
+/// A server on this machine that answers without being configured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalServer {
+    /// What its provider is called.
+    pub name: String,
+    /// Where its API is.
+    pub base_url: String,
+    /// How it was found, for people.
+    pub reason: String,
 }
 
 /// A provider that nobody configured: from a variable, a flag or because there is nothing else.
 struct Implied {
-    provider: &'static str,
+    provider: String,
     settings: ProviderSettings,
     assistant: AssistantSettings,
     reason: String,
@@ -73,7 +87,7 @@ impl Settings {
                 reason,
                 ..
             } = Implied::scripted(script);
-            choice.provider = provider.to_owned();
+            choice.provider = provider;
             choice.provider_settings = settings;
             choice.reason = reason;
         }
@@ -81,6 +95,42 @@ impl Settings {
             choice.model = Some(model.to_owned());
         }
         Ok(choice)
+    }
+
+    /// Whether a look at this machine may change the choice for this assistant, or for none: what is set leads nowhere.
+    /// A provider that is set is never held up by looking.
+    pub fn wants_local(&self, assistant: Option<&str>) -> bool {
+        let may_look = self.local.is_none() && self.layer.discover != Some(false) && self.layer.script.is_none();
+        may_look
+            && self.problems.is_empty()
+            && match self.choose(assistant, None) {
+                Ok(choice) => choice.is_last_resort,
+                // What is named is not set, so it may be the name of such a server.
+                Err(_) => true,
+            }
+    }
+
+    /// The choice for a request about this provider, whatever answers elsewhere. An assistant of the settings that uses
+    /// it comes with it.
+    pub fn choose_provider(&self, name: &str) -> Result<Choice, Error> {
+        if let Ok(choice) = self.choose(None, None)
+            && choice.provider == name
+        {
+            return Ok(choice);
+        }
+        let known = self.providers();
+        if !known.iter().any(|provider| provider.name == name) {
+            let known: Vec<String> = known.iter().map(|provider| format!("`{}`", provider.name)).collect();
+            return Err(Error::not_found("provider", name).with_hint(format!("the providers are {}", known.join(", "))));
+        }
+        let mut assistants = self.layer.assistants.iter();
+        match assistants.find(|(_, assistant)| assistant.provider == name) {
+            Some((assistant_name, assistant)) => {
+                let reason = format!("the request names it, and the assistant `{assistant_name}` has it");
+                self.with_provider(assistant_name, assistant, reason)
+            }
+            None => self.bare_provider(name, "the request names it"),
+        }
     }
 
     /// All assistants that can be named without asking an upstream, sorted by name.
@@ -100,7 +150,7 @@ impl Settings {
             .chain(
                 implied
                     .iter()
-                    .map(|implied| (implied.provider, &implied.assistant))
+                    .map(|implied| (implied.provider.as_str(), &implied.assistant))
                     .filter(|(name, _)| !self.layer.assistants.contains_key(*name)),
             )
             .map(|(name, assistant)| entry(name, assistant, default == Some(name)))
@@ -121,7 +171,7 @@ impl Settings {
             .chain(
                 implied
                     .iter()
-                    .map(|implied| (implied.provider, &implied.settings))
+                    .map(|implied| (implied.provider.as_str(), &implied.settings))
                     .filter(|(name, _)| !self.layer.providers.contains_key(*name)),
             )
             .map(|(name, settings)| ProviderEntry {
@@ -145,7 +195,7 @@ impl Settings {
     /// One choice for each provider whose upstream lists assistants of its own.
     pub fn upstream_choices(&self) -> Vec<Choice> {
         let implied = self.implied();
-        let implied = implied.iter().map(|implied| implied.provider);
+        let implied = implied.iter().map(|implied| implied.provider.as_str());
         let names: BTreeSet<&str> = self.layer.providers.keys().map(String::as_str).chain(implied).collect();
         let choices = names
             .into_iter()
@@ -205,7 +255,11 @@ impl Settings {
             .into_iter()
             .next()
             .expect("the embedded model is always implied");
-        Ok(first.into_choice())
+        let is_last_resort = first.settings.dialect == Dialect::Embedded;
+        Ok(Choice {
+            is_last_resort,
+            ..first.into_choice()
+        })
     }
 
     fn bare_provider(&self, name: &str, reason: &str) -> Result<Choice, Error> {
@@ -256,6 +310,7 @@ impl Settings {
             options: assistant.options.clone(),
             truncation: assistant.truncation,
             reason,
+            is_last_resort: false,
         })
     }
 
@@ -273,7 +328,12 @@ impl Settings {
             implied.push(self.implied_assistants(assistant_id));
         } else if variable("AZURE_OPENAI_API_KEY").is_some() || variable("OPENAI_API_KEY").is_some() {
             implied.push(self.implied_key());
+        } else if variable("OPENAI_BASE_URL").is_some_and(is_elsewhere) {
+            let mut settings = ProviderSettings::new(Dialect::Chat);
+            settings.base_url = variable("OPENAI_BASE_URL").map(str::to_owned);
+            implied.push(Implied::new("openai", settings, "OPENAI_BASE_URL is set"));
         }
+        implied.extend(self.local.as_ref().map(Implied::local));
         let mut embedded = Implied::new(
             "embedded",
             ProviderSettings::new(Dialect::Embedded),
@@ -315,7 +375,7 @@ impl Settings {
             .environment
             .get("AZURE_OPENAI_API_KEY")
             .is_some_and(|key| !key.is_empty());
-        let own = base_url.is_some_and(|url| !url.contains("api.openai.com") && !url.contains(".openai.azure.com"));
+        let own = base_url.is_some_and(|url| is_elsewhere(url));
         let mut settings = ProviderSettings::new(if own { Dialect::Chat } else { Dialect::Responses });
         if azure {
             settings.service = Some(super::Service::Azure);
@@ -333,9 +393,9 @@ impl Settings {
 }
 
 impl Implied {
-    fn new(provider: &'static str, settings: ProviderSettings, reason: &str) -> Implied {
+    fn new(provider: &str, settings: ProviderSettings, reason: &str) -> Implied {
         Implied {
-            provider,
+            provider: provider.to_owned(),
             settings,
             assistant: AssistantSettings {
                 provider: provider.to_owned(),
@@ -351,10 +411,16 @@ impl Implied {
         Implied::new("scripted", settings, "`--script` or ASSISTD_SCRIPT names a script")
     }
 
+    fn local(server: &LocalServer) -> Implied {
+        let mut settings = ProviderSettings::new(Dialect::Chat);
+        settings.base_url = Some(server.base_url.clone());
+        Implied::new(&server.name, settings, &server.reason)
+    }
+
     fn into_choice(self) -> Choice {
         Choice {
-            assistant: Some(self.provider.to_owned()),
-            provider: self.provider.to_owned(),
+            assistant: Some(self.provider.clone()),
+            provider: self.provider,
             model: self.settings.model.clone(),
             provider_settings: self.settings,
             instructions: self.assistant.instructions,
@@ -363,8 +429,14 @@ impl Implied {
             options: Options::default(),
             truncation: None,
             reason: self.reason,
+            is_last_resort: false,
         }
     }
+}
+
+/// Whether a base URL leads to somebody who only speaks as OpenAI does.
+fn is_elsewhere(base_url: &str) -> bool {
+    !base_url.contains("api.openai.com") && !base_url.contains(".openai.azure.com")
 }
 
 fn entry(name: &str, assistant: &AssistantSettings, is_default: bool) -> AssistantEntry {
@@ -439,6 +511,93 @@ mod tests {
             dialect(&[("OPENAI_API_KEY", "k"), ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]),
             Dialect::Chat
         );
+    }
+
+    fn found() -> Option<LocalServer> {
+        Some(LocalServer {
+            name: "ollama".into(),
+            base_url: "http://127.0.0.1:11434/v1".into(),
+            reason: "it answers".into(),
+        })
+    }
+
+    #[test]
+    fn a_server_on_this_machine_answers_before_the_embedded_model() {
+        let mut settings = Settings::ephemeral();
+        assert!(settings.wants_local(None));
+        assert!(settings.wants_local(Some("ollama")));
+        assert!(!settings.wants_local(Some("embedded")), "it was named");
+        settings.local = found();
+        assert!(!settings.wants_local(None), "it is known by now");
+        let choice = settings.choose(None, None).unwrap();
+        assert_eq!((choice.provider.as_str(), choice.reason.as_str()), ("ollama", "it answers"));
+        assert_eq!(choice.provider_settings.dialect, Dialect::Chat);
+        assert_eq!(choice.provider_settings.base_url.as_deref(), Some("http://127.0.0.1:11434/v1"));
+        assert_eq!(choice.instructions, None);
+        let named = settings.choose(Some("ollama"), None).unwrap();
+        assert_eq!(named.provider, "ollama");
+        let names: Vec<String> = settings.providers().into_iter().map(|provider| provider.name).collect();
+        assert_eq!(names, ["embedded", "ollama"]);
+    }
+
+    #[test]
+    fn nobody_looks_at_this_machine_where_something_is_set() {
+        let toml = |text: &str| {
+            let mut settings = Settings::ephemeral();
+            settings.layer = super::super::parse_toml(std::path::Path::new("config.toml"), text).unwrap();
+            settings
+        };
+        let set = [
+            with_environment(&[("OPENAI_API_KEY", "k")]),
+            with_environment(&[("AZURE_OPENAI_API_KEY", "k")]),
+            with_environment(&[("ASSISTANT_ID", "asst_1")]),
+            with_environment(&[("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]),
+            toml("script = \"s.toml\""),
+            toml("discover = false"),
+            toml("default_provider = \"embedded\""),
+            toml("[providers.p]\ndialect = \"chat\""),
+            toml("[assistants.a]\nprovider = \"embedded\""),
+        ];
+        for settings in set {
+            assert!(!settings.wants_local(None), "{settings:?}");
+        }
+        for text in ["default_provider = \"ollama\"", "default_assistant = \"ollama\"", "[assistants.a]\nprovider = \"ollama\""] {
+            let mut settings = toml(text);
+            assert!(settings.wants_local(None), "{text}");
+            settings.local = found();
+            assert_eq!(settings.choose(None, None).unwrap().provider, "ollama", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_set_wins_over_a_server_on_this_machine() {
+        let mut settings = with_environment(&[("OPENAI_API_KEY", "k")]);
+        settings.local = found();
+        assert_eq!(settings.choose(None, None).unwrap().provider, "openai");
+    }
+
+    #[test]
+    fn a_base_url_alone_means_chat_without_a_key() {
+        let choice = |url: &str| with_environment(&[("OPENAI_BASE_URL", url)]).choose(None, None).unwrap();
+        let own = choice("http://127.0.0.1:1/v1");
+        assert_eq!(own.provider_settings.dialect, Dialect::Chat);
+        assert_eq!(own.provider_settings.api_key_env, None);
+        assert_eq!(choice("https://api.openai.com/v1").provider, "embedded", "that one takes no one without a key");
+    }
+
+    #[test]
+    fn a_provider_can_be_chosen_by_its_name() {
+        let mut settings = with_environment(&[("ASSISTANT_ID", "asst_1"), ("OPENAI_API_KEY", "k")]);
+        settings.layer = super::super::parse_toml(
+            std::path::Path::new("config.toml"),
+            "default_assistant = \"w\"\n[providers.l]\ndialect = \"chat\"\n[assistants.w]\nprovider = \"l\"\nmodel = \"m\"\n",
+        )
+        .unwrap();
+        assert_eq!(settings.choose_provider("l").unwrap().model.as_deref(), Some("m"));
+        assert_eq!(settings.choose_provider("openai").unwrap().assistant_id.as_deref(), Some("asst_1"));
+        let error = settings.choose_provider("x").unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound);
+        assert_eq!(error.data.hint.as_deref(), Some("the providers are `embedded`, `l`, `openai`"));
     }
 
     #[test]

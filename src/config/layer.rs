@@ -37,6 +37,12 @@ pub struct Layer {
     /// Whether the daemon may fetch the embedded model's weights (about 100 MB, once).
     #[serde(default, alias = "fetchWeights", skip_serializing_if = "Option::is_none")]
     pub fetch_weights: Option<bool>,
+    /// Whether a server on this machine is looked for where nothing else is set; true where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discover: Option<bool>,
+    /// The ports on which it is looked for, the most wanted first; those that such servers usually have where absent.
+    #[serde(default, alias = "localPorts", skip_serializing_if = "Option::is_none")]
+    pub local_ports: Option<Vec<u16>>,
     /// Upstream set-ups by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub providers: BTreeMap<String, ProviderSettings>,
@@ -65,6 +71,8 @@ impl Layer {
         put(&mut self.max_input_bytes, over.max_input_bytes);
         put(&mut self.tool_timeout, over.tool_timeout);
         put(&mut self.fetch_weights, over.fetch_weights);
+        put(&mut self.discover, over.discover);
+        put(&mut self.local_ports, over.local_ports);
         self.providers.extend(over.providers);
         self.assistants.extend(over.assistants);
     }
@@ -91,6 +99,7 @@ impl Layer {
             max_input_bytes: parsed(environment, "ASSISTD_MAX_INPUT_BYTES", "a number of bytes", problems),
             tool_timeout: parsed(environment, "ASSISTD_TOOL_TIMEOUT", "a number of seconds", problems),
             fetch_weights: parsed(environment, "ASSISTD_FETCH_WEIGHTS", "`true` or `false`", problems),
+            discover: parsed(environment, "ASSISTD_DISCOVER", "`true` or `false`", problems),
             ..Layer::default()
         }
     }

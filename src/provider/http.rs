@@ -4,6 +4,7 @@
 //! before, since reading the platform's certificates takes milliseconds that a start does not have.
 
 mod cause;
+pub mod check;
 mod event_stream;
 mod failure;
 mod retry;

@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::play::{Act, Scene};
 use self::script::Script;
+use super::check::{Checkup, Finding, Wanted};
 use super::{End, Event, Provider, Request};
 use crate::error::{Error, Kind};
-use crate::protocol::{PartKind, StopReason};
+use crate::protocol::{CheckStage, PartKind, StageName, StopReason};
 
 /// A script as a provider. The file is read again before every run, so its author edits it while assistd goes on.
 #[derive(Debug)]
@@ -68,6 +69,20 @@ impl Scripted {
 impl Provider for Scripted {
     fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { self.read() })
+    }
+
+    fn check<'a>(&'a self, _: Wanted<'a>) -> BoxFuture<'a, Vec<CheckStage>> {
+        Box::pin(async {
+            let mut checkup = Checkup::begin();
+            let read = async {
+                self.read()?;
+                let message = format!("the script `{}` can be played", self.path.display());
+                Ok(Finding::new(message))
+            };
+            // Whether it failed is in the report.
+            let _ = checkup.stage(StageName::Script, read).await;
+            checkup.end(&[StageName::Script])
+        })
     }
 
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {
