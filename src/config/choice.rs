@@ -530,9 +530,15 @@ mod tests {
         settings.local = found();
         assert!(!settings.wants_local(None), "it is known by now");
         let choice = settings.choose(None, None).unwrap();
-        assert_eq!((choice.provider.as_str(), choice.reason.as_str()), ("ollama", "it answers"));
+        assert_eq!(
+            (choice.provider.as_str(), choice.reason.as_str()),
+            ("ollama", "it answers")
+        );
         assert_eq!(choice.provider_settings.dialect, Dialect::Chat);
-        assert_eq!(choice.provider_settings.base_url.as_deref(), Some("http://127.0.0.1:11434/v1"));
+        assert_eq!(
+            choice.provider_settings.base_url.as_deref(),
+            Some("http://127.0.0.1:11434/v1")
+        );
         assert_eq!(choice.instructions, None);
         let named = settings.choose(Some("ollama"), None).unwrap();
         assert_eq!(named.provider, "ollama");
@@ -561,7 +567,11 @@ mod tests {
         for settings in set {
             assert!(!settings.wants_local(None), "{settings:?}");
         }
-        for text in ["default_provider = \"ollama\"", "default_assistant = \"ollama\"", "[assistants.a]\nprovider = \"ollama\""] {
+        for text in [
+            "default_provider = \"ollama\"",
+            "default_assistant = \"ollama\"",
+            "[assistants.a]\nprovider = \"ollama\"",
+        ] {
             let mut settings = toml(text);
             assert!(settings.wants_local(None), "{text}");
             settings.local = found();
@@ -578,11 +588,19 @@ mod tests {
 
     #[test]
     fn a_base_url_alone_means_chat_without_a_key() {
-        let choice = |url: &str| with_environment(&[("OPENAI_BASE_URL", url)]).choose(None, None).unwrap();
+        let choice = |url: &str| {
+            with_environment(&[("OPENAI_BASE_URL", url)])
+                .choose(None, None)
+                .unwrap()
+        };
         let own = choice("http://127.0.0.1:1/v1");
         assert_eq!(own.provider_settings.dialect, Dialect::Chat);
         assert_eq!(own.provider_settings.api_key_env, None);
-        assert_eq!(choice("https://api.openai.com/v1").provider, "embedded", "that one takes no one without a key");
+        assert_eq!(
+            choice("https://api.openai.com/v1").provider,
+            "embedded",
+            "that one takes no one without a key"
+        );
     }
 
     #[test]
@@ -594,10 +612,16 @@ mod tests {
         )
         .unwrap();
         assert_eq!(settings.choose_provider("l").unwrap().model.as_deref(), Some("m"));
-        assert_eq!(settings.choose_provider("openai").unwrap().assistant_id.as_deref(), Some("asst_1"));
+        assert_eq!(
+            settings.choose_provider("openai").unwrap().assistant_id.as_deref(),
+            Some("asst_1")
+        );
         let error = settings.choose_provider("x").unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
-        assert_eq!(error.data.hint.as_deref(), Some("the providers are `embedded`, `l`, `openai`"));
+        assert_eq!(
+            error.data.hint.as_deref(),
+            Some("the providers are `embedded`, `l`, `openai`")
+        );
     }
 
     #[test]

@@ -27,9 +27,9 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+use super::check::Offer;
 use super::credentials::Credentials;
 use super::http::{Call, Endpoint, Http, Scheme};
-use super::check::Offer;
 use super::{Event, Provider, Request};
 use crate::config::{ProviderSettings, Service};
 use crate::error::{Error, Kind};
@@ -165,7 +165,10 @@ impl Upstream {
             Err(failure) => return Err(failure.error),
         };
         let assistant: wire::Assistant = answer.json().await?;
-        let model = assistant.model.map(|model| format!(", with the model `{model}`")).unwrap_or_default();
+        let model = assistant
+            .model
+            .map(|model| format!(", with the model `{model}`"))
+            .unwrap_or_default();
         Ok(Offer::Found(format!("the upstream has the assistant `{id}`{model}")))
     }
 

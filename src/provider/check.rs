@@ -144,7 +144,10 @@ impl Checkup {
         };
         let found = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             let message = format!("it took longer than {:.0} s", limit.as_secs_f64());
-            Err(Fault::new(message, "try again; if it stays so, something on the way drops what is sent"))
+            Err(Fault::new(
+                message,
+                "try again; if it stays so, something on the way drops what is sent",
+            ))
         });
         let elapsed_ms = begun.elapsed().as_millis() as u64;
         match found {
@@ -224,7 +227,10 @@ mod tests {
                 (StageName::Credentials, StageStatus::Skipped)
             ]
         );
-        assert_eq!((stages[1].message.as_str(), stages[1].hint.as_deref()), ("no such name", Some("mend it")));
+        assert_eq!(
+            (stages[1].message.as_str(), stages[1].hint.as_deref()),
+            ("no such name", Some("mend it"))
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -238,6 +244,9 @@ mod tests {
         assert_eq!(begun.elapsed(), WHOLE_LIMIT);
         let stages = checkup.end(&[StageName::Dns, StageName::Credentials]);
         assert_eq!(stages[0].message, "it took longer than 5 s");
-        assert_eq!((stages[1].message.as_str(), stages[1].elapsed_ms), ("it took longer than 15 s", 15_000));
+        assert_eq!(
+            (stages[1].message.as_str(), stages[1].elapsed_ms),
+            ("it took longer than 15 s", 15_000)
+        );
     }
 }

@@ -142,7 +142,7 @@ impl Embedded {
             let file = file.clone();
             let opened = tokio::task::spawn_blocking(move || model::open(&file).map(drop)).await;
             opened.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "looking into the model's file panicked")))?;
-            Ok(Finding::new("its architecture and tokenizer are known"))
+            Ok(Finding::new("its architecture is `llama`, which this dialect computes"))
         };
         checkup.stage(StageName::Architecture, opened).await
     }

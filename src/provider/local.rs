@@ -60,8 +60,13 @@ pub async fn find(settings: &Settings) -> Option<LocalServer> {
         None => USUAL.iter().map(|usual| usual.port).collect(),
     };
     let client = client()?;
-    let asked = ports.into_iter().map(|port| tokio::time::timeout(LIMIT, ask(&client, port)));
-    let found = join_all(asked).await.into_iter().find_map(|answer| answer.ok().flatten());
+    let asked = ports
+        .into_iter()
+        .map(|port| tokio::time::timeout(LIMIT, ask(&client, port)));
+    let found = join_all(asked)
+        .await
+        .into_iter()
+        .find_map(|answer| answer.ok().flatten());
     if let Some(server) = &found {
         tracing::debug!(base_url = server.base_url, "found a local server");
     }
@@ -76,7 +81,10 @@ fn client() -> Option<reqwest::Client> {
         .tls_certs_only([])
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none());
-    builder.build().inspect_err(|error| tracing::warn!(%error, "no local server was sought")).ok()
+    builder
+        .build()
+        .inspect_err(|error| tracing::warn!(%error, "no local server was sought"))
+        .ok()
 }
 
 /// What answers on this port, if it is a server with a model.

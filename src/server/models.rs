@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::Server;
 use super::providers::Providers;
 use super::reply::ReplyTo;
-use super::Server;
 use crate::config::{Choice, Settings};
 use crate::error::{Error, Kind};
 use crate::protocol::{
@@ -86,7 +86,10 @@ async fn models(settings: &Settings, providers: &Providers, choice: &Choice) -> 
     let listed = tokio::time::timeout(LIST_TIMEOUT, provider.models()).await;
     listed.unwrap_or_else(|_| {
         let name = &choice.provider;
-        let message = format!("provider `{name}` did not list its models within {} s", LIST_TIMEOUT.as_secs());
+        let message = format!(
+            "provider `{name}` did not list its models within {} s",
+            LIST_TIMEOUT.as_secs()
+        );
         Err(Error::new(Kind::Network, message).with_provider(name))
     })
 }

@@ -53,7 +53,9 @@ async fn walk(
 ) -> Option<()> {
     let target = Place::of(&endpoint.base);
     let route = Route::to(endpoint);
-    checkup.stage(StageName::Settings, async { Ok(settings(endpoint)) }).await?;
+    checkup
+        .stage(StageName::Settings, async { Ok(settings(endpoint)) })
+        .await?;
     let first = route.proxy.as_ref().map_or(&target, |proxy| &proxy.place);
     let addresses = checkup.stage(StageName::Dns, connection::resolve(first)).await?;
     let stream = match &route.proxy {
@@ -64,15 +66,24 @@ async fn walk(
         }
         Some(proxy) => {
             let stream = checkup
-                .stage(StageName::Proxy, proxy.pass(&addresses, &target, is_encrypted(endpoint)))
+                .stage(
+                    StageName::Proxy,
+                    proxy.pass(&addresses, &target, is_encrypted(endpoint)),
+                )
                 .await?;
             checkup.skip(StageName::Connect, "the proxy makes the connection");
             stream
         }
     };
     match stream {
-        _ if !is_encrypted(endpoint) => checkup.skip(StageName::Tls, "`base_url` begins with `http://`: nothing is encrypted"),
-        Some(stream) => checkup.stage(StageName::Tls, tls::shake_hands(stream, &target, &route)).await?,
+        _ if !is_encrypted(endpoint) => {
+            checkup.skip(StageName::Tls, "`base_url` begins with `http://`: nothing is encrypted")
+        }
+        Some(stream) => {
+            checkup
+                .stage(StageName::Tls, tls::shake_hands(stream, &target, &route))
+                .await?
+        }
         None => checkup.skip(StageName::Tls, "not looked at behind a proxy of this kind"),
     }
     let offer = checkup
@@ -91,7 +102,11 @@ async fn walk(
             );
             Some(())
         }
-        offer => checkup.stage(StageName::Model, async { model(offer, wanted.model) }).await,
+        offer => {
+            checkup
+                .stage(StageName::Model, async { model(offer, wanted.model) })
+                .await
+        }
     }
 }
 
@@ -127,7 +142,9 @@ async fn credentials(
     let key_from = wanted.key_from.filter(|_| has_key);
     let offer = offer.await.map_err(|error| refused(error, key_from))?;
     let message = match (key_from, &offer) {
-        (Some(from), Offer::Unlisted) => format!("the key comes from {from}; whether it is accepted shows with the first run"),
+        (Some(from), Offer::Unlisted) => {
+            format!("the key comes from {from}; whether it is accepted shows with the first run")
+        }
         (Some(from), _) => format!("the upstream accepts the key, which comes from {from}"),
         (None, _) if has_key => "the upstream accepts the key".to_owned(),
         (None, _) => "the upstream answers without a key".to_owned(),
@@ -140,7 +157,12 @@ fn refused(error: Error, key_from: Option<&str>) -> Fault {
     let is_refusal = error.kind() == Kind::AuthRequired;
     match key_from {
         Some(from) if is_refusal => {
-            let hint = error.data.hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            let hint = error
+                .data
+                .hint
+                .as_deref()
+                .map(|hint| format!("; {hint}"))
+                .unwrap_or_default();
             Fault::new(error.message.clone(), format!("the key comes from {from}{hint}"))
         }
         _ => error.into(),
@@ -167,12 +189,18 @@ fn model(offer: Offer, wanted: Option<&str>) -> Result<Finding, Fault> {
         (Some(wanted), models) if models.iter().any(|model| is_named(model, wanted)) => {
             Ok(format!("the upstream offers `{wanted}`"))
         }
-        (Some(wanted), _) => Err(Fault::new(format!("the upstream does not offer the model `{wanted}`"), offers())),
+        (Some(wanted), _) => Err(Fault::new(
+            format!("the upstream does not offer the model `{wanted}`"),
+            offers(),
+        )),
         (None, [only]) => Ok(format!("the upstream offers one model, `{only}`, which answers")),
         (None, []) => Err(Fault::new("the upstream offers no model", "load one there first")),
         (None, models) => Err(Fault::new(
             format!("no model is named, and the upstream offers {}", models.len()),
-            format!("name one with `--model`, ASSISTD_MODEL or `model` of the assistant: {}", offers()),
+            format!(
+                "name one with `--model`, ASSISTD_MODEL or `model` of the assistant: {}",
+                offers()
+            ),
         )),
     };
     match found {
@@ -221,7 +249,11 @@ mod tests {
             (&["a"], Some("b"), Err("it offers `a`")),
             (&[], Some("b"), Err("it offers none: load one there first")),
             (&[], None, Err("load one there first")),
-            (&["a", "b"], None, Err("name one with `--model`, ASSISTD_MODEL or `model` of the assistant: it offers `a`, `b`")),
+            (
+                &["a", "b"],
+                None,
+                Err("name one with `--model`, ASSISTD_MODEL or `model` of the assistant: it offers `a`, `b`"),
+            ),
         ];
         for (names, wanted, expected) in rows {
             let found = model(offered(names), wanted);
@@ -242,7 +274,10 @@ mod tests {
 
     impl CheckedFault {
         fn of(fault: Fault) -> CheckedFault {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let mut checkup = Checkup::begin();
                 let work = async { Err::<Finding, _>(fault) };

@@ -8,7 +8,8 @@ use super::connection::Place;
 use crate::protocol::Certificate;
 use crate::provider::check::Fault;
 
-const CLOCK: &str = "whoever runs the server has to renew it; if it is good elsewhere, look at the clock of this machine";
+const CLOCK: &str =
+    "whoever runs the server has to renew it; if it is good elsewhere, look at the clock of this machine";
 
 /// A certificate that could be read, with its validity in seconds since 1970.
 pub struct Read {
@@ -53,8 +54,12 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
 
 fn address(bytes: &[u8]) -> Option<String> {
     match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes).ok().map(|bytes| std::net::Ipv4Addr::from(bytes).to_string()),
-        16 => <[u8; 16]>::try_from(bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
+        4 => <[u8; 4]>::try_from(bytes)
+            .ok()
+            .map(|bytes| std::net::Ipv4Addr::from(bytes).to_string()),
+        16 => <[u8; 16]>::try_from(bytes)
+            .ok()
+            .map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
         _ => None,
     }
 }
@@ -63,7 +68,10 @@ fn time(time: &ASN1Time) -> String {
     let time = time.to_datetime();
     let (year, month, day) = time.to_calendar_date();
     let (hour, minute, second) = time.to_hms();
-    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
+    format!(
+        "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z",
+        u8::from(month)
+    )
 }
 
 /// Which certificate was refused, why, and what to do.
@@ -71,7 +79,10 @@ pub fn fault(error: &CertificateError, chain: &[Read], now: UnixTime, target: &P
     let host = &target.host;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let Some(own) = chain.first() else {
-        return Fault::new(format!("the server at {target} sent no certificate"), "is it a TLS server?");
+        return Fault::new(
+            format!("the server at {target} sent no certificate"),
+            "is it a TLS server?",
+        );
     };
     match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -81,13 +92,22 @@ pub fn fault(error: &CertificateError, chain: &[Read], now: UnixTime, target: &P
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             let new = chain.iter().find(|certificate| certificate.begin > now).unwrap_or(own);
-            let Certificate { subject, not_before, .. } = &new.shown;
-            Fault::new(format!("the certificate of `{subject}` is not valid before {not_before}"), CLOCK)
+            let Certificate {
+                subject, not_before, ..
+            } = &new.shown;
+            Fault::new(
+                format!("the certificate of `{subject}` is not valid before {not_before}"),
+                CLOCK,
+            )
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let names = match own.shown.names.as_slice() {
                 [] => format!("`{}`", own.shown.subject),
-                names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+                names => names
+                    .iter()
+                    .map(|name| format!("`{name}`"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             };
             Fault::new(
                 format!("the server's certificate is for {names}, and not for `{host}`"),

@@ -86,11 +86,18 @@ pub async fn connect(place: &Place, addresses: &Addresses) -> Result<Finding<Tcp
         }
     }
     let (what, hint) = match last.as_ref().map(io::Error::kind) {
-        Some(io::ErrorKind::ConnectionRefused) => ("refuses connections", "is the server running, and the port of `base_url` right?"),
-        Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
-            ("cannot be reached from here", "check the network, and whether a proxy is needed to get out")
-        }
-        _ => ("does not take a connection", "check `base_url`, the network, and whether a firewall is between"),
+        Some(io::ErrorKind::ConnectionRefused) => (
+            "refuses connections",
+            "is the server running, and the port of `base_url` right?",
+        ),
+        Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => (
+            "cannot be reached from here",
+            "check the network, and whether a proxy is needed to get out",
+        ),
+        _ => (
+            "does not take a connection",
+            "check `base_url`, the network, and whether a firewall is between",
+        ),
     };
     Err(Fault::new(format!("{place} {what}"), hint))
 }

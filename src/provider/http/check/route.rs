@@ -38,10 +38,17 @@ impl Route {
     /// The way that requests to this endpoint take: what the HTTP client does, by its own rules.
     pub fn to(endpoint: &Endpoint) -> Route {
         // The type of a URL that the matcher takes is another one, which both parse.
-        let intercept = endpoint.base.as_str().parse().ok().and_then(|base| Matcher::from_system().intercept(&base));
+        let intercept = endpoint
+            .base
+            .as_str()
+            .parse()
+            .ok()
+            .and_then(|base| Matcher::from_system().intercept(&base));
         let proxy = intercept.and_then(|intercept| {
             let url = Url::parse(&intercept.uri().to_string()).ok()?;
-            let authorization = intercept.basic_auth().and_then(|value| value.to_str().ok().map(str::to_owned));
+            let authorization = intercept
+                .basic_auth()
+                .and_then(|value| value.to_str().ok().map(str::to_owned));
             Some(Proxy {
                 place: Place::of(&url),
                 url,
@@ -58,7 +65,12 @@ impl Route {
 impl Proxy {
     /// Connects to the proxy and, where it has to make a tunnel, has it do so. Gives the tunnel where that can be looked
     /// into: a proxy that is itself behind TLS, or that speaks SOCKS, is only connected to.
-    pub async fn pass(&self, addresses: &Addresses, target: &Place, is_tunnel: bool) -> Result<Finding<Option<TcpStream>>, Fault> {
+    pub async fn pass(
+        &self,
+        addresses: &Addresses,
+        target: &Place,
+        is_tunnel: bool,
+    ) -> Result<Finding<Option<TcpStream>>, Fault> {
         let details = CheckDetails {
             proxy: Some(shown(&self.url).to_string()),
             ..CheckDetails::default()
@@ -75,7 +87,9 @@ impl Proxy {
         };
         if !is_tunnel || self.url.scheme() != "http" {
             let stream = (!is_tunnel).then_some(stream);
-            return Ok(Finding::new(format!("the proxy at {place} takes connections")).with(stream).seeing(details));
+            return Ok(Finding::new(format!("the proxy at {place} takes connections"))
+                .with(stream)
+                .seeing(details));
         }
         match self.open(&mut stream, target).await {
             Ok(()) => {
@@ -105,7 +119,10 @@ impl Proxy {
         while !head.ends_with(b"\r\n\r\n") && head.len() < HEAD_MAX {
             head.push(stream.read_u8().await.map_err(broken)?);
         }
-        let status = String::from_utf8_lossy(&head).split_whitespace().nth(1).map(str::to_owned);
+        let status = String::from_utf8_lossy(&head)
+            .split_whitespace()
+            .nth(1)
+            .map(str::to_owned);
         match status.as_deref() {
             Some(success) if success.starts_with('2') => Ok(()),
             Some("407") => Err(Fault::new(
@@ -113,7 +130,10 @@ impl Proxy {
                 "put them into the proxy's URL: `http://USER:PASSWORD@HOST:PORT`",
             )),
             status => Err(Fault::new(
-                format!("the proxy at {place} refuses a connection to {target} ({})", status.unwrap_or("no HTTP")),
+                format!(
+                    "the proxy at {place} refuses a connection to {target} ({})",
+                    status.unwrap_or("no HTTP")
+                ),
                 "ask whoever runs the proxy to allow that host, or name it in NO_PROXY if it can be reached without",
             )),
         }

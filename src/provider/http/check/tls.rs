@@ -20,8 +20,12 @@ const PLAIN: &str = "if the server speaks no TLS, `base_url` begins with `http:/
 /// Speaks TLS with the server at the other end, and reports its certificates whether they are accepted or not.
 pub async fn shake_hands(stream: TcpStream, target: &Place, route: &Route) -> Result<Finding, Fault> {
     let witness = Arc::new(Witness::new(route)?);
-    let name = ServerName::try_from(target.host.clone())
-        .map_err(|_| Fault::new(format!("`{}` is no name for a certificate", target.host), "mend `base_url`"))?;
+    let name = ServerName::try_from(target.host.clone()).map_err(|_| {
+        Fault::new(
+            format!("`{}` is no name for a certificate", target.host),
+            "mend `base_url`",
+        )
+    })?;
     let connector = TlsConnector::from(Arc::new(config(witness.clone())?));
     let shaken = connector.connect(name, stream).await;
     let seen = witness.seen();
@@ -35,10 +39,16 @@ pub async fn shake_hands(stream: TcpStream, target: &Place, route: &Route) -> Re
     };
     let (_, session) = stream.get_ref();
     details.tls = session.protocol_version().map(version);
-    details.alpn = session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+    details.alpn = session
+        .alpn_protocol()
+        .map(|name| String::from_utf8_lossy(name).into_owned());
     let message = match (seen.chain.first(), seen.chain.last()) {
         (Some(own), Some(last)) => {
-            let whose = if route.roots.is_empty() { "the platform trusts" } else { "is trusted here" };
+            let whose = if route.roots.is_empty() {
+                "the platform trusts"
+            } else {
+                "is trusted here"
+            };
             format!(
                 "`{}` has a certificate that is good until {}, by `{}`, which {whose}",
                 target.host, own.shown.not_after, last.shown.issuer
@@ -52,7 +62,8 @@ pub async fn shake_hands(stream: TcpStream, target: &Place, route: &Route) -> Re
 fn config(witness: Arc<Witness>) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| Fault::new(format!("failed to set up TLS: {error}"), "this is a bug in assistd"))?;
+    let builder =
+        builder.map_err(|error| Fault::new(format!("failed to set up TLS: {error}"), "this is a bug in assistd"))?;
     let mut config = builder
         .dangerous()
         .with_custom_certificate_verifier(witness)
@@ -76,7 +87,9 @@ fn fault(error: &std::io::Error, seen: &Seen, target: &Place) -> Fault {
     }
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
-        Some(rustls::Error::InvalidMessage(_)) => Fault::new(format!("{target} answers with something that is not TLS"), PLAIN),
+        Some(rustls::Error::InvalidMessage(_)) => {
+            Fault::new(format!("{target} answers with something that is not TLS"), PLAIN)
+        }
         Some(rustls::Error::AlertReceived(alert)) => Fault::new(
             format!("the server at {target} ended the handshake with the alert {alert:?}"),
             "the server and assistd share no version or cipher, or the server wants a certificate of the client",
