@@ -18,6 +18,9 @@ use crate::provider::check::Wanted;
 /// How long an upstream may take to list its models.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What to do about a setting whose error does not say so itself.
+const MEND: &str = "mend it in config.toml and start assistd again, or send it right with `initialize`";
+
 impl Server {
     /// `model/list`
     pub(super) fn list_models(&mut self, reply: ReplyTo, params: ModelListParams) {
@@ -118,7 +121,7 @@ async fn check(
     choice: Choice,
     model: Option<String>,
 ) -> ProviderCheckResult {
-    let stages = match providers.provider(settings, &choice) {
+    let mut stages = match providers.provider(settings, &choice) {
         Ok(provider) => {
             let key_from = key_from(&choice);
             let wanted = Wanted {
@@ -129,6 +132,11 @@ async fn check(
         }
         Err(error) => vec![wrong_settings(error)],
     };
+    for stage in &mut stages {
+        if (stage.stage, stage.status) == (StageName::Settings, StageStatus::Failed) {
+            stage.hint.get_or_insert_with(|| MEND.to_owned());
+        }
+    }
     ProviderCheckResult {
         ok: stages.iter().all(|stage| stage.status != StageStatus::Failed),
         provider: Some(choice.provider),

@@ -63,10 +63,13 @@ transcripts! {
     initialize_refused
     initialize_small
     input_limit
+    models
     notification
     omitted
     params
     pipe
+    provider_check
+    provider_check_wrong
     reading
     script
     send
