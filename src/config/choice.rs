@@ -266,6 +266,12 @@ impl Settings {
         {
             return Ok(implied.into_choice());
         }
+        if !self.layer.providers.contains_key(name) {
+            let message = format!("there is no provider `{name}`, and {reason}");
+            return Err(Error::new(Kind::ConfigInvalid, message).with_hint(format!(
+                "add `[providers.{name}]` to config.toml, or name one that `provider/list` shows"
+            )));
+        }
         let assistant = AssistantSettings {
             provider: name.to_owned(),
             ..AssistantSettings::default()

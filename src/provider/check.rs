@@ -84,7 +84,7 @@ impl<T> Finding<T> {
 pub struct Fault {
     message: String,
     hint: Option<String>,
-    details: CheckDetails,
+    details: Box<CheckDetails>,
 }
 
 impl Fault {
@@ -93,13 +93,13 @@ impl Fault {
         Fault {
             message: message.into(),
             hint: Some(hint.into()),
-            details: CheckDetails::default(),
+            details: Box::default(),
         }
     }
 
     /// The same fault with what was seen.
     pub fn seeing(mut self, details: CheckDetails) -> Fault {
-        self.details = details;
+        *self.details = details;
         self
     }
 }
@@ -109,7 +109,7 @@ impl From<Error> for Fault {
         Fault {
             message: error.message.into_owned(),
             hint: error.data.hint.map(|hint| hint.into_owned()),
-            details: CheckDetails::default(),
+            details: Box::default(),
         }
     }
 }
@@ -168,7 +168,7 @@ impl Checkup {
                     status: StageStatus::Failed,
                     message: fault.message,
                     hint: fault.hint,
-                    details: fault.details,
+                    details: *fault.details,
                     elapsed_ms,
                 });
                 None

@@ -221,6 +221,17 @@ fn an_upstreams_own_assistant_can_be_named() {
 }
 
 #[test]
+fn a_provider_that_is_named_and_not_set_is_told_of_by_its_name() {
+    let mut settings = Settings::ephemeral();
+    settings.layer.default_provider = Some("x".into());
+    let error = settings.choose(None, None).unwrap_err();
+    assert_eq!(
+        error.message,
+        "there is no provider `x`, and `default_provider` names it"
+    );
+}
+
+#[test]
 fn an_unknown_assistant_lists_the_known_ones() {
     let error = Settings::ephemeral().choose(Some("x"), None).unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);

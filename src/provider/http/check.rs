@@ -236,58 +236,10 @@ fn status(error: &Error) -> Option<u16> {
 mod tests {
     use super::*;
 
-    fn offered(names: &[&str]) -> Offer {
-        Offer::Models(names.iter().map(|name| (*name).to_owned()).collect())
-    }
-
     #[test]
-    fn a_model_is_named_or_the_only_one() {
-        let rows: [(&[&str], Option<&str>, Result<&str, &str>); 7] = [
-            (&["a", "b"], Some("a"), Ok("the upstream offers `a`")),
-            (&["a:latest"], Some("a"), Ok("the upstream offers `a`")),
-            (&["a"], None, Ok("the upstream offers one model, `a`, which answers")),
-            (&["a"], Some("b"), Err("it offers `a`")),
-            (&[], Some("b"), Err("it offers none: load one there first")),
-            (&[], None, Err("load one there first")),
-            (
-                &["a", "b"],
-                None,
-                Err("name one with `--model`, ASSISTD_MODEL or `model` of the assistant: it offers `a`, `b`"),
-            ),
-        ];
-        for (names, wanted, expected) in rows {
-            let found = model(offered(names), wanted);
-            match expected {
-                Ok(message) => assert_eq!(found.unwrap().message, message),
-                Err(hint) => {
-                    let fault = CheckedFault::of(found.unwrap_err());
-                    assert_eq!(fault.hint, hint);
-                }
-            }
-        }
-    }
-
-    /// A fault as a report shows it.
-    struct CheckedFault {
-        hint: String,
-    }
-
-    impl CheckedFault {
-        fn of(fault: Fault) -> CheckedFault {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let mut checkup = Checkup::begin();
-                let work = async { Err::<Finding, _>(fault) };
-                assert!(checkup.stage(StageName::Model, work).await.is_none());
-                let stages = checkup.end(&[StageName::Model]);
-                CheckedFault {
-                    hint: stages[0].hint.clone().unwrap_or_default(),
-                }
-            })
-        }
+    fn a_tag_that_means_the_usual_one_may_be_left_out() {
+        assert!(is_named("m:latest", "m") && is_named("m:1b", "m:1b"));
+        assert!(!is_named("m:1b", "m") && !is_named("m", "m:latest"));
     }
 
     #[test]
