@@ -116,6 +116,16 @@ pub enum Service {
     Foundry,
 }
 
+/// Who gives a provider's tokens, where they come neither from a variable nor from a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// The client, by `auth/token`.
+    Client,
+    /// Microsoft Entra ID, by whichever of its usual sources is there.
+    Entra,
+}
+
 /// Where a thread's history is kept for the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -158,6 +168,22 @@ pub struct ProviderSettings {
     /// A program and its arguments that print the key or token.
     #[serde(default, alias = "apiKeyCommand", skip_serializing_if = "Option::is_none")]
     pub api_key_command: Option<Vec<String>>,
+    /// For how many seconds what the program printed is used at most; where absent, as long as it says itself, or until
+    /// the upstream refuses it.
+    #[serde(default, alias = "apiKeyTtl", skip_serializing_if = "Option::is_none")]
+    pub api_key_ttl: Option<f64>,
+    /// Who gives tokens instead: `client` (by `auth/token`) or `entra` (Microsoft Entra ID).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Whom the tokens of Entra ID are for; that of Azure OpenAI or of Foundry where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The proxy on the way to this provider, whatever else is set and also on this machine; `none` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// A PEM file of authorities whose certificates are accepted besides the platform's.
+    #[serde(default, alias = "caFile", skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// The `api-version` query of Azure and Foundry.
     #[serde(default, alias = "apiVersion", skip_serializing_if = "Option::is_none")]
     pub api_version: Option<String>,
@@ -197,6 +223,11 @@ impl ProviderSettings {
             service: None,
             api_key_env: None,
             api_key_command: None,
+            api_key_ttl: None,
+            auth: None,
+            scope: None,
+            proxy: None,
+            ca_file: None,
             api_version: None,
             model: None,
             script: None,
@@ -207,6 +238,24 @@ impl ProviderSettings {
             idle_timeout: None,
             max_retries: None,
         }
+    }
+
+    /// Whose variant it is: as set, or guessed from the host.
+    pub fn resolved_service(&self) -> Service {
+        let base = self
+            .base_url
+            .as_deref()
+            .and_then(|text| reqwest::Url::parse(text.trim()).ok());
+        let by_host = base.as_ref().map_or(Service::Openai, Service::of);
+        self.service.unwrap_or(by_host)
+    }
+
+    /// For how long what the key command printed is used at most.
+    pub fn api_key_ttl(&self) -> Option<Duration> {
+        let seconds = self
+            .api_key_ttl
+            .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)?;
+        Some(Duration::from_secs_f64(seconds.min(1e8)))
     }
 
     /// How long a stream may be silent.
@@ -252,6 +301,22 @@ pub struct AssistantSettings {
 
 /// The largest message taken where nothing else is set: 64 MiB.
 pub const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Variables that hold a key or a secret, whatever the settings name.
+const WELL_KNOWN_KEYS: &[&str] = &[
+    "OPENAI_API_KEY",
+    "AZURE_OPENAI_API_KEY",
+    "AZURE_OPENAI_AD_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "IDENTITY_HEADER",
+];
+
+/// The password in a URL as it is written there.
+pub fn password_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    let (user, _) = rest.split(['/', '?', '#']).next()?.rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password)
+}
 
 impl Settings {
     /// Settings of nothing: no file, no environment, everything in memory.
@@ -300,11 +365,23 @@ impl Settings {
             .providers
             .values()
             .filter_map(|provider| provider.api_key_env.as_deref());
-        let names = named.chain(["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"]);
+        let names = named.chain(WELL_KNOWN_KEYS.iter().copied());
         let keys = names
             .filter_map(|name| self.environment.get(name))
             .map(|key| key.trim().to_owned());
-        keys.filter(|key| !key.is_empty()).collect()
+        let proxies = self
+            .environment
+            .iter()
+            .filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"));
+        let proxies = proxies.map(|(_, url)| url).chain(&self.layer.proxy);
+        let proxies = proxies.chain(
+            self.layer
+                .providers
+                .values()
+                .filter_map(|provider| provider.proxy.as_ref()),
+        );
+        let passwords = proxies.filter_map(|url| password_of(url)).map(str::to_owned);
+        keys.chain(passwords).filter(|key| !key.is_empty()).collect()
     }
 
     /// The key that this provider's settings lead to, if they name a variable. A variable that is named but not set is

@@ -168,6 +168,11 @@ impl Outbox {
             .await;
     }
 
+    /// Waits until all that was queued has been handed to the client. Safe to drop.
+    pub async fn flushed(&self) {
+        self.until(|queue| queue.entries.is_empty() && !queue.is_writing).await;
+    }
+
     /// Whether there is room for a response now.
     pub fn has_response_room(&self) -> bool {
         self.0.queue.borrow().responses < RESPONSE_ROOM

@@ -8,6 +8,7 @@ mod asks;
 mod cancel;
 mod catalog;
 mod choosing;
+mod credentials;
 mod dispatch;
 mod finish;
 mod lifecycle;
@@ -83,6 +84,8 @@ pub(crate) struct Server {
     /// Runs whose end the database does not have yet.
     unfolded: usize,
     wire_log: Option<crate::wire_log::WireLog>,
+    /// A connection that is made ahead of time; given up when the server goes.
+    warming: JoinSet<()>,
 }
 
 /// What `initialize` said of the client, or what holds without it.
@@ -206,6 +209,7 @@ impl Server {
             shutdown: None,
             started_at: Instant::now(),
             unfolded: 0,
+            warming: JoinSet::new(),
         };
         (server, asks)
     }

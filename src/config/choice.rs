@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use implied::Implied;
 
-use super::{AssistantSettings, Dialect, ProviderSettings, Settings};
+use super::{AssistantSettings, Auth, Dialect, ProviderSettings, Service, Settings};
 use crate::error::{Error, Kind};
 use crate::protocol::{AssistantEntry, Options, ProviderEntry, Tool, Truncation};
 
@@ -78,10 +78,12 @@ impl Settings {
         if let Some(script) = &self.layer.script {
             let Implied {
                 provider,
-                settings,
+                mut settings,
                 reason,
                 ..
             } = Implied::scripted(script);
+            // Authors also try how their plugin gives tokens.
+            settings.auth = choice.provider_settings.auth.filter(|auth| *auth == Auth::Client);
             choice.provider = provider;
             choice.provider_settings = settings;
             choice.reason = reason;
@@ -174,12 +176,7 @@ impl Settings {
                 dialect: settings.dialect.as_str().to_owned(),
                 base_url: settings.base_url.clone(),
                 model: settings.model.clone(),
-                credentials: match (&settings.api_key_env, &settings.api_key_command) {
-                    (_, Some(_)) => "command",
-                    (Some(_), None) => "environment",
-                    (None, None) => "none",
-                }
-                .to_owned(),
+                credentials: credentials(settings).to_owned(),
                 is_default: default.as_deref() == Some(name),
             })
             .collect();
@@ -316,6 +313,18 @@ impl Settings {
             reason,
             is_last_resort: false,
         })
+    }
+}
+
+/// Where a provider's credentials come from, in a word.
+fn credentials(settings: &ProviderSettings) -> &'static str {
+    match (settings.auth, &settings.api_key_env, &settings.api_key_command) {
+        (Some(Auth::Client), _, _) => "client",
+        (Some(Auth::Entra), _, _) => "entra",
+        (None, Some(_), _) => "environment",
+        (None, None, Some(_)) => "command",
+        (None, None, None) if settings.resolved_service() == Service::Foundry => "entra",
+        (None, None, None) => "none",
     }
 }
 

@@ -43,6 +43,21 @@ pub struct Layer {
     /// The ports on which it is looked for, the most wanted first; those that such servers usually have where absent.
     #[serde(default, alias = "localPorts", skip_serializing_if = "Option::is_none")]
     pub local_ports: Option<Vec<u16>>,
+    /// The proxy on the way to every provider but those on this machine and those that NO_PROXY names: `http`, `https`
+    /// or `socks5h` URLs, or `none`; where absent, as HTTPS_PROXY, HTTP_PROXY and ALL_PROXY of the environment say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// A PEM file of authorities whose certificates are accepted besides the platform's.
+    #[serde(default, alias = "caFile", skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// How often a failed request is repeated before anything was shown, where the provider does not say; 2 where
+    /// absent.
+    #[serde(default, alias = "maxRetries", skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<u32>,
+    /// Whether the connection to the chosen provider is made once `initialize` is answered, by a `HEAD` of its base URL
+    /// without credentials; true where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<bool>,
     /// Upstream set-ups by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub providers: BTreeMap<String, ProviderSettings>,
@@ -73,6 +88,10 @@ impl Layer {
         put(&mut self.fetch_weights, over.fetch_weights);
         put(&mut self.discover, over.discover);
         put(&mut self.local_ports, over.local_ports);
+        put(&mut self.proxy, over.proxy);
+        put(&mut self.ca_file, over.ca_file);
+        put(&mut self.max_retries, over.max_retries);
+        put(&mut self.warm, over.warm);
         self.providers.extend(over.providers);
         self.assistants.extend(over.assistants);
     }
@@ -80,8 +99,10 @@ impl Layer {
     /// Takes paths that are not absolute as seen from this folder: that of the file that has them, since an editor may
     /// start assistd anywhere.
     pub fn relative_to(mut self, folder: &Path) -> Layer {
-        let scripts = self.providers.values_mut().map(|provider| &mut provider.script);
-        for path in scripts.chain([&mut self.script, &mut self.data_dir]).flatten() {
+        let providers = self.providers.values_mut();
+        let paths = providers.flat_map(|provider| [&mut provider.script, &mut provider.ca_file]);
+        let own = [&mut self.script, &mut self.data_dir, &mut self.ca_file];
+        for path in paths.chain(own).flatten() {
             *path = folder.join(&path);
         }
         self
@@ -98,6 +119,10 @@ impl Layer {
             data_dir: text("ASSISTD_DATA_DIR").map(PathBuf::from),
             max_input_bytes: parsed(environment, "ASSISTD_MAX_INPUT_BYTES", "a number of bytes", problems),
             tool_timeout: parsed(environment, "ASSISTD_TOOL_TIMEOUT", "a number of seconds", problems),
+            proxy: text("ASSISTD_PROXY"),
+            ca_file: text("ASSISTD_CA_FILE").map(PathBuf::from),
+            max_retries: parsed(environment, "ASSISTD_MAX_RETRIES", "a whole number", problems),
+            warm: parsed(environment, "ASSISTD_WARM", "`true` or `false`", problems),
             fetch_weights: parsed(environment, "ASSISTD_FETCH_WEIGHTS", "`true` or `false`", problems),
             discover: parsed(environment, "ASSISTD_DISCOVER", "`true` or `false`", problems),
             ..Layer::default()
@@ -231,13 +256,14 @@ mod tests {
 
     #[test]
     fn paths_of_a_file_are_seen_from_its_folder() {
-        let text =
-            "script = \"a.toml\"\ndata_dir = \"/d\"\n[providers.p]\ndialect = \"scripted\"\nscript = \"b.toml\"\n";
+        let text = "script = \"a.toml\"\ndata_dir = \"/d\"\nca_file = \"c.pem\"\n[providers.p]\ndialect = \"scripted\"\nscript = \"b.toml\"\nca_file = \"d.pem\"\n";
         let layer = parse_toml::<Layer>(Path::new("c"), text)
             .unwrap()
             .relative_to(Path::new("/etc"));
         assert_eq!(layer.script.as_deref(), Some(Path::new("/etc/a.toml")));
         assert_eq!(layer.data_dir.as_deref(), Some(Path::new("/d")));
         assert_eq!(layer.providers["p"].script.as_deref(), Some(Path::new("/etc/b.toml")));
+        assert_eq!(layer.ca_file.as_deref(), Some(Path::new("/etc/c.pem")));
+        assert_eq!(layer.providers["p"].ca_file.as_deref(), Some(Path::new("/etc/d.pem")));
     }
 }

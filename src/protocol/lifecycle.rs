@@ -47,7 +47,7 @@ pub struct ClientCapabilities {
     pub tool_call: Option<bool>,
     /// Whether it answers `tool/approve`; not used in this version.
     pub tool_approve: Option<bool>,
-    /// Whether it answers `auth/token`; not used in this version.
+    /// Whether it answers `auth/token`; false where absent.
     pub auth_token: Option<bool>,
     /// The largest line or body that it takes, in bytes; at least 4096.
     pub max_message_bytes: Option<u64>,
@@ -167,7 +167,7 @@ pub struct ProviderEntry {
     /// Its usual model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Where its credentials come from: `environment`, `command` or `none`.
+    /// Where its credentials come from: `environment`, `command`, `client`, `entra` or `none`.
     pub credentials: String,
     /// Whether a request without a choice of its own uses it.
     pub is_default: bool,

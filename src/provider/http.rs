@@ -1,21 +1,25 @@
 //! HTTP for every dialect that speaks it: one way to send a request, one mapping of its failures.
 //!
-//! Knows credentials, proxies and statuses; knows no dialect. A client is built when a request needs it and not
-//! before, since reading the platform's certificates takes milliseconds that a start does not have.
+//! Knows credentials, proxies and statuses; knows no dialect.
 
+mod authorities;
 mod cause;
 pub mod check;
+mod clients;
 mod event_stream;
 mod failure;
+mod limits;
+mod network;
+mod proxy;
 mod retry;
 mod v1;
+mod warm;
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url, redirect};
+use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 
 use super::credentials::{Credentials, Secret};
@@ -23,107 +27,35 @@ use crate::config::ProviderSettings;
 use crate::error::{Error, Kind};
 use crate::protocol::RateLimit;
 
+pub use authorities::Authorities;
+pub use cause::Cause;
+pub use clients::Http;
 pub use event_stream::EventStream;
 pub use failure::{Failure, Peer};
+pub use network::Network;
+pub(in crate::provider) use proxy::is_this_machine;
+pub use proxy::{Proxy, Way};
 pub use retry::Retries;
-
-/// How long a connection may take to be made.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long an unused connection is kept. Well below the minutes after which load balancers forget one in silence.
-const POOL_IDLE: Duration = Duration::from_secs(55);
 
 /// The most of an answer that is kept in memory where it is not a stream of events: lists and errors are small.
 const BODY_MAX: usize = 4 * 1024 * 1024;
-
-/// The clients, shared by all providers; cheap to make and to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Http(Arc<Clients>);
-
-#[derive(Debug, Default)]
-struct Clients {
-    /// For servers on this machine that are spoken to in the clear.
-    local: Client,
-    /// For all others; has read the platform's certificates.
-    any: Client,
-}
-
-type Client = OnceLock<Result<reqwest::Client, String>>;
-
-impl Http {
-    /// Nothing is built yet.
-    pub fn new() -> Self {
-        Http::default()
-    }
-
-    fn client(&self, base: &Url) -> Result<&reqwest::Client, Error> {
-        let client = if is_local(base) {
-            // No certificate is ever looked at on the way there, and reading them all is most of a client's price.
-            self.0.local.get_or_init(|| built(builder().tls_certs_only([])))
-        } else {
-            self.0.any.get_or_init(|| built(builder()))
-        };
-        client.as_ref().map_err(|problem| {
-            tracing::error!(problem, "the HTTP client could not be built");
-            Error::new(
-                Kind::Internal,
-                "failed to set up the HTTP client; the log has the details",
-            )
-        })
-    }
-}
-
-/// Whether this is a server on this machine without TLS.
-fn is_local(base: &Url) -> bool {
-    base.scheme() == "http" && matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
-}
-
-fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, String> {
-    builder.build().map_err(|error| format!("{error:?}"))
-}
-
-fn builder() -> reqwest::ClientBuilder {
-    // Fails only if somebody has chosen a provider of cryptography already, which is then the one to use.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .user_agent(concat!("assistd/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_LIMIT)
-        .pool_idle_timeout(POOL_IDLE)
-        .redirect(redirect::Policy::custom(follow))
-}
-
-/// Follows a redirect only to the same origin, since the credentials travel with it (reqwest takes away
-/// `Authorization`, but does not know of `api-key`), and only where the method stays what it was.
-fn follow(attempt: redirect::Attempt) -> redirect::Action {
-    let same_method = matches!(attempt.status().as_u16(), 307 | 308);
-    let same_origin = attempt
-        .previous()
-        .last()
-        .is_some_and(|from| from.origin() == attempt.url().origin());
-    if same_method && same_origin && attempt.previous().len() <= 5 {
-        attempt.follow()
-    } else {
-        attempt.stop()
-    }
-}
 
 /// How the secret is put into a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// `Authorization: Bearer …`
     Bearer,
-    /// A header of its own, such as `api-key`; but a token (three parts that begin as a JSON Web Token does) goes the
-    /// first way, as Azure has it for its two kinds of credentials.
+    /// A header of its own, such as `api-key`; but a token goes the first way, as Azure has it for its two kinds of
+    /// credentials.
     Header(&'static str),
 }
 
 impl Scheme {
     fn header(self, secret: &Secret) -> (HeaderName, String) {
-        let secret = secret.expose();
-        let is_token = secret.starts_with("eyJ") && secret.matches('.').count() == 2;
+        let text = secret.expose();
         match self {
-            Scheme::Header(name) if !is_token => (HeaderName::from_static(name), secret.to_owned()),
-            Scheme::Header(_) | Scheme::Bearer => (AUTHORIZATION, format!("Bearer {secret}")),
+            Scheme::Header(name) if !secret.is_token() => (HeaderName::from_static(name), text.to_owned()),
+            Scheme::Header(_) | Scheme::Bearer => (AUTHORIZATION, format!("Bearer {text}")),
         }
     }
 }
@@ -238,7 +170,7 @@ impl Endpoint {
         let mut renewed = false;
         loop {
             let secret = self.credentials.get().await?;
-            let peer = Peer::new(&self.provider, secret.clone());
+            let peer = Peer::new(&self.provider, secret.clone()).through(self.http.proxy(&self.base));
             let request = self.request(call, secret.as_ref())?;
             tracing::debug!(provider = self.provider, method = %call.method, path = request.url().path(), "sends");
             let client = self.http.client(&self.base)?;
@@ -305,15 +237,7 @@ impl Endpoint {
 impl Answer {
     /// What the upstream says of its limits, if it says anything.
     pub fn rate_limit(&self) -> Option<RateLimit> {
-        let text = |name: &str| Some(self.response.headers().get(name)?.to_str().ok()?.to_owned());
-        let number = |name: &str| text(name)?.trim().parse().ok();
-        let limit = RateLimit {
-            remaining_requests: number("x-ratelimit-remaining-requests"),
-            remaining_tokens: number("x-ratelimit-remaining-tokens"),
-            reset_requests: text("x-ratelimit-reset-requests"),
-            reset_tokens: text("x-ratelimit-reset-tokens"),
-        };
-        (limit != RateLimit::default()).then_some(limit)
+        limits::told(self.response.headers())
     }
 
     /// The body as server-sent events, whatever `Content-Type` says: some proxies leave it out.
@@ -362,7 +286,8 @@ mod tests {
 
     #[test]
     fn azure_gets_a_key_in_its_own_header_and_a_token_as_a_bearer() {
-        let header = |secret: &str| Scheme::Header("api-key").header(&Secret::new(secret));
+        let with = |secret: Secret| Scheme::Header("api-key").header(&secret);
+        let header = |secret: &str| with(Secret::new(secret));
         assert_eq!(
             header("0123abc"),
             (HeaderName::from_static("api-key"), "0123abc".into())
@@ -371,15 +296,6 @@ mod tests {
             header("eyJhbGc.eyJpc3M.c2ln"),
             (AUTHORIZATION, "Bearer eyJhbGc.eyJpc3M.c2ln".into())
         );
-    }
-
-    #[test]
-    fn nothing_is_built_before_the_first_request() {
-        let http = Http::new();
-        assert!(http.0.any.get().is_none());
-        let far = Url::parse("https://upstream.example").unwrap();
-        http.client(&far).unwrap();
-        assert!(http.clone().0.any.get().is_some(), "clones share it");
-        assert!(http.0.local.get().is_none(), "the one for this machine is another");
+        assert_eq!(with(Secret::token("opaque")), (AUTHORIZATION, "Bearer opaque".into()));
     }
 }

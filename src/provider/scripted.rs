@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::play::{Act, Scene};
 use self::script::Script;
 use super::check::{Checkup, Finding, Wanted};
+use super::credentials::Credentials;
 use super::{End, Event, Provider, Request};
 use crate::error::{Error, Kind};
 use crate::protocol::{CheckStage, PartKind, StageName, StopReason};
@@ -26,6 +27,8 @@ use crate::protocol::{CheckStage, PartKind, StageName, StopReason};
 pub struct Scripted {
     name: String,
     path: PathBuf,
+    /// Asked for as an upstream's would be, and used for nothing.
+    credentials: Credentials,
     /// The newest script that was read, with its text, so that an unchanged file is not parsed again.
     script: Mutex<Option<(String, Arc<Script>)>>,
 }
@@ -36,8 +39,15 @@ impl Scripted {
         Scripted {
             name: name.to_owned(),
             path,
+            credentials: Credentials::new(name, None, None),
             script: Mutex::new(None),
         }
+    }
+
+    /// The same, which asks for these credentials before each run.
+    pub fn with_credentials(mut self, credentials: Credentials) -> Scripted {
+        self.credentials = credentials;
+        self
     }
 
     /// The script as the file has it now.
@@ -68,7 +78,11 @@ impl Scripted {
 
 impl Provider for Scripted {
     fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { self.read() })
+        Box::pin(async {
+            self.read()?;
+            self.credentials.get().await?;
+            Ok(())
+        })
     }
 
     fn check<'a>(&'a self, _: Wanted<'a>) -> BoxFuture<'a, Vec<CheckStage>> {

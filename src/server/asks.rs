@@ -89,7 +89,7 @@ impl Server {
             return;
         };
         let answer = match outcome {
-            Ok(result) => ask.kind.read(&result).map_err(|error| error.message.to_string()),
+            Ok(result) => ask.kind.read(&result).map_err(|error| ask.kind.complaint(error)),
             Err(error) => Err(message_of(&error)),
         };
         match answer {
@@ -194,6 +194,14 @@ impl AskKind {
             AskKind::Approve => Answer::Decision(result.decode()?),
             AskKind::Token => Answer::Token(result.decode()?),
         })
+    }
+
+    /// What is wrong with a result. That of `auth/token` is not quoted: it is, or holds, a secret.
+    fn complaint(self, error: Error) -> String {
+        match self {
+            AskKind::Call | AskKind::Approve => error.message.into_owned(),
+            AskKind::Token => "expected `token` to be a string, and `expiresIn` a number of seconds".to_owned(),
+        }
     }
 
     fn verb(self) -> &'static str {

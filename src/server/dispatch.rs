@@ -54,12 +54,17 @@ impl Server {
             Incoming::Request { id, method, params } => {
                 let reply = ReplyTo { id: Some(id), batch };
                 let outcome = self.request(reply.clone(), &method, &params);
+                let is_beginning = method == "initialize";
+                let is_begun = is_beginning && outcome.is_ok();
                 // A client whose `initialize` was refused may try another.
-                self.client.has_spoken |= method != "initialize" || outcome.is_ok();
+                self.client.has_spoken |= !is_beginning || is_begun;
                 match outcome {
                     Ok(Outcome::Now(result)) => self.respond(reply, Ok(result)),
                     Ok(Outcome::Later) => {}
                     Err(error) => self.respond(reply, Err(error)),
+                }
+                if is_begun {
+                    self.warm_up();
                 }
             }
             Incoming::Notification { method, params } => {

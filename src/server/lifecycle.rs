@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::reply::ReplyTo;
 use super::{Server, Stage, death, stalled};
-use crate::config::{Dialect, Framing};
+use crate::config::{Dialect, Framing, Role};
 use crate::error::{Error, Kind};
 use crate::protocol::{
     ChosenProvider, ClientCapabilities, ClientInfo, Direction, EventChoice, EventType, InitializeParams,
@@ -127,6 +127,31 @@ impl Server {
         })
     }
 
+    /// Makes the connection that the first request will use, once `initialize` was answered. Nothing waits for it, and
+    /// nobody is told what comes of it. One who leaves after one command is about to make it anyway.
+    pub(super) fn warm_up(&mut self) {
+        if self.settings.role == Role::OneShot || self.settings.layer.warm == Some(false) {
+            return;
+        }
+        let settings = self.settings.clone();
+        let providers = self.providers.clone();
+        let outbox = self.outbox.clone();
+        self.warming.spawn_local(async move {
+            outbox.flushed().await;
+            let Ok(choice) = settings.choose(None, None) else {
+                return;
+            };
+            let Ok(provider) = providers.provider(&settings, &choice) else {
+                return;
+            };
+            if let Some(endpoint) = provider.endpoint()
+                && !endpoint.credentials.asks_client()
+            {
+                endpoint.warm().await;
+            }
+        });
+    }
+
     fn adopt_capabilities(&mut self, capabilities: ClientCapabilities) -> Result<(), Error> {
         if let Some(bytes) = capabilities.max_message_bytes {
             if bytes < MIN_MAX_MESSAGE {
@@ -145,6 +170,9 @@ impl Server {
             Some(EventChoice::Only(types)) => Events::only(&types),
         };
         self.client.can_call_tools = capabilities.tool_call.unwrap_or(false);
+        if capabilities.auth_token.unwrap_or(false) {
+            self.providers.ask_client_at(self.desk.clone());
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use super::Server;
 use super::providers::Providers;
 use super::reply::ReplyTo;
-use crate::config::{Choice, Settings};
+use crate::config::{Auth, Choice, Service, Settings};
 use crate::error::{Error, Kind};
 use crate::protocol::{
     CheckDetails, CheckStage, ModelEntry, ModelListParams, ModelListResult, ProviderCheckParams, ProviderCheckResult,
@@ -171,10 +171,15 @@ fn wrong_settings(error: Error) -> CheckStage {
 /// Where the key comes from, for the end of a sentence; never the key.
 fn key_from(choice: &Choice) -> Option<String> {
     let provider = &choice.provider_settings;
+    match provider.auth {
+        Some(Auth::Client) => return Some("the client".to_owned()),
+        Some(Auth::Entra) => return Some("Entra ID".to_owned()),
+        None => {}
+    }
     let command = provider.api_key_command.as_ref().and_then(|command| command.first());
     match (&provider.api_key_env, command) {
         (Some(name), _) => Some(format!("the environment variable `{name}`")),
         (None, Some(program)) => Some(format!("the command `{program}`")),
-        (None, None) => None,
+        (None, None) => (provider.resolved_service() == Service::Foundry).then(|| "Entra ID".to_owned()),
     }
 }

@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::credentials::credentials;
 use crate::config::{Choice, Dialect, ProviderSettings, Settings};
+use crate::desk::Desk;
 use crate::error::{Error, Kind};
 use crate::provider::Provider;
 use crate::provider::assistants::Assistants;
-use crate::provider::credentials::Credentials;
 #[cfg(feature = "embedded")]
 use crate::provider::embedded::Embedded;
-use crate::provider::http::Http;
+use crate::provider::http::{Http, Network};
 use crate::provider::scripted::Scripted;
 
 /// A provider's name, and its upstream's id of the assistant.
@@ -21,10 +22,17 @@ type Key = (String, Option<String>);
 #[derive(Default)]
 pub(super) struct Providers {
     http: Http,
+    /// Where the client is asked for tokens, if it gives them.
+    desk: RefCell<Option<Desk>>,
     made: RefCell<HashMap<Key, Arc<dyn Provider>>>,
 }
 
 impl Providers {
+    /// The client gives tokens. Said before the first provider is made.
+    pub(super) fn ask_client_at(&self, desk: Desk) {
+        *self.desk.borrow_mut() = Some(desk);
+    }
+
     /// The provider of this choice.
     pub(super) fn provider(&self, settings: &Settings, choice: &Choice) -> Result<Arc<dyn Provider>, Error> {
         let key = (choice.provider.clone(), choice.assistant_id.clone());
@@ -38,21 +46,23 @@ impl Providers {
 
     fn make(&self, settings: &Settings, choice: &Choice) -> Result<Arc<dyn Provider>, Error> {
         let name = choice.provider.as_str();
-        let provider = &choice.provider_settings;
+        let provider = &ProviderSettings {
+            max_retries: choice.provider_settings.max_retries.or(settings.layer.max_retries),
+            ..choice.provider_settings.clone()
+        };
+        let http = self.http.on(Network::of(settings, name, provider)?);
+        let credentials = || credentials(settings, name, provider, self.desk.borrow().as_ref(), &http);
         match provider.dialect {
             Dialect::Assistants => {
-                let credentials = credentials(settings, name, provider)?;
                 let id = choice.assistant_id.clone();
-                Ok(Arc::new(Assistants::new(
-                    name,
-                    provider,
-                    id,
-                    credentials,
-                    self.http.clone(),
-                )))
+                let credentials = credentials()?;
+                Ok(Arc::new(Assistants::new(name, provider, id, credentials, http)))
             }
             Dialect::Scripted => match &provider.script {
-                Some(script) => Ok(Arc::new(Scripted::new(name, script.clone()))),
+                Some(script) => {
+                    let scripted = Scripted::new(name, script.clone());
+                    Ok(Arc::new(scripted.with_credentials(credentials()?)))
+                }
                 None => Err(Error::new(
                     Kind::ConfigInvalid,
                     format!("provider `{name}` names no `script`"),
@@ -82,10 +92,4 @@ impl Providers {
             .with_hint("choose another provider: `--provider embedded` needs no key and no server")),
         }
     }
-}
-
-/// Where the provider's key or token comes from.
-fn credentials(settings: &Settings, name: &str, provider: &ProviderSettings) -> Result<Credentials, Error> {
-    let key = settings.key_from_environment(name, provider)?;
-    Ok(Credentials::new(name, key, provider.api_key_command.clone()))
 }

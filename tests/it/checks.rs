@@ -15,10 +15,15 @@ const KEY: &str = "sk-nobody-may-see-this";
 
 /// A home whose provider is at this URL, with a key from a variable.
 fn home_at(base_url: &str) -> Home {
+    home_through(base_url, "")
+}
+
+/// The same with more settings of the provider.
+fn home_through(base_url: &str, more: &str) -> Home {
     let home = Home::new();
     home.write_config(&format!(
         "default_assistant = \"a\"\n[providers.p]\ndialect = \"assistants\"\nbase_url = \"{base_url}\"\n\
-         api_key_env = \"MY_KEY\"\n[assistants.a]\nprovider = \"p\"\nassistant_id = \"asst_1\"\n"
+         api_key_env = \"MY_KEY\"\n{more}[assistants.a]\nprovider = \"p\"\nassistant_id = \"asst_1\"\n"
     ));
     home
 }
@@ -147,7 +152,7 @@ async fn a_certificate_that_is_refused_is_named_with_the_reason() {
         (
             other.certificate("localhost"),
             "the chain of certificates ends at `CN=Unknown Root`, which is not trusted here",
-            "SSL_CERT_FILE",
+            "`ca_file`",
         ),
         (
             authority.expired("localhost"),
@@ -162,7 +167,7 @@ async fn a_certificate_that_is_refused_is_named_with_the_reason() {
         (
             servers::signed_by_itself("localhost"),
             "the server's certificate is signed by itself (`CN=localhost`), and nobody here knows it",
-            "SSL_CERT_FILE",
+            "`ca_file`",
         ),
     ];
     for (certificate, message, hint) in rows {
@@ -198,22 +203,30 @@ async fn a_server_without_tls_is_told_from_one_with_a_bad_certificate() {
 }
 
 #[tokio::test]
+async fn an_authority_of_the_settings_is_trusted_and_named() {
+    let authority = Authority::new("Own Root");
+    let server = TlsServer::start(authority.certificate("localhost"), json!({ "id": "asst_1" })).await;
+    let home = home_at(&server.url());
+    let file = authority.file(&home);
+    let result = check(home, &[("ASSISTD_CA_FILE", file)]).await;
+    assert_eq!(result["ok"], true, "{result:#}");
+    let message = stage(&result, "tls")["message"].as_str().unwrap();
+    assert!(message.ends_with("by `CN=Own Root`, which `ca_file` has"), "{message}");
+}
+
+/// A provider's own proxy holds for every host, and the environment's for none on this machine.
+#[tokio::test]
 async fn a_proxy_lets_through_or_says_why_not() {
     let authority = Authority::new("Test Root");
     let server = TlsServer::start(authority.certificate("localhost"), json!({ "id": "asst_1" })).await;
-    let through = |proxy: String, no_proxy: &str| {
-        let home = home_at(&server.url());
+    let through = |proxy: &str| {
+        let home = home_through(&server.url(), &format!("proxy = \"{proxy}\"\n"));
         let trusted = authority.file(&home);
-        let variables = [
-            ("HTTPS_PROXY", proxy),
-            ("NO_PROXY", no_proxy.to_owned()),
-            ("SSL_CERT_FILE", trusted),
-        ];
-        async move { check(home, &variables).await }
+        async move { check(home, &[("SSL_CERT_FILE", trusted)]).await }
     };
 
     let proxy = Proxy::start("200 Connection established").await;
-    let result = through(proxy.url_of("user:secret@"), "").await;
+    let result = through(&proxy.url_of("user:secret@")).await;
     assert_eq!(result["ok"], true, "{result:#}");
     assert_eq!(statuses(&result)[2..4], ["proxy: passed", "connect: skipped"]);
     let seen = &stage(&result, "proxy")["details"]["proxy"];
@@ -222,14 +235,11 @@ async fn a_proxy_lets_through_or_says_why_not() {
         &json!(format!("{}/", proxy.url_of(""))),
         "its password is not shown"
     );
-    assert!(
-        proxy.head().contains("Proxy-Authorization: Basic dXNlcjpzZWNyZXQ="),
-        "{}",
-        proxy.head()
-    );
+    let head = proxy.head();
+    assert!(head.contains("Proxy-Authorization: Basic dXNlcjpzZWNyZXQ="), "{head}");
 
     let refusing = Proxy::start("403 Forbidden").await;
-    let result = through(refusing.url_of(""), "").await;
+    let result = through(&refusing.url_of("")).await;
     let (message, hint) = failed(&result, "proxy");
     assert!(
         message.contains("refuses a connection to localhost:") && message.ends_with("(403)"),
@@ -238,7 +248,7 @@ async fn a_proxy_lets_through_or_says_why_not() {
     assert!(hint.contains("NO_PROXY"), "{hint}");
 
     let wanting = Proxy::start("407 Proxy Authentication Required").await;
-    let result = through(wanting.url_of(""), "").await;
+    let result = through(&wanting.url_of("")).await;
     assert!(
         failed(&result, "proxy")
             .0
@@ -246,11 +256,13 @@ async fn a_proxy_lets_through_or_says_why_not() {
     );
 
     let nowhere = format!("http://127.0.0.1:{}", closed_port().await);
-    let result = through(nowhere.clone(), "").await;
+    let result = through(&nowhere).await;
     assert!(failed(&result, "proxy").0.ends_with("does not answer"));
 
-    let result = through(nowhere, "localhost").await;
-    assert_eq!(statuses(&result)[2], "proxy: skipped", "NO_PROXY names the host");
+    let home = home_at(&server.url());
+    let trusted = authority.file(&home);
+    let result = check(home, &[("SSL_CERT_FILE", trusted), ("HTTPS_PROXY", nowhere)]).await;
+    assert_eq!(statuses(&result)[2], "proxy: skipped", "the host is this machine");
     assert_eq!(result["ok"], true, "{result:#}");
 }
 

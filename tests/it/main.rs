@@ -12,6 +12,8 @@ mod store;
 mod assistants;
 /// What the `assistants` dialect sends, judged by the API's own description.
 mod assistants_judge;
+/// Certificates, proxies, HTTP/2, redirects, limits and the services that give tokens, over real sockets.
+mod networks;
 /// `assistd ask`, for pipes.
 mod ask;
 /// `provider/check` and `model/list`, against servers, proxies and certificates that are wrong in every way.

@@ -16,7 +16,9 @@ mod side_by_side;
 mod signals;
 mod silence;
 mod stdio;
+mod tokens;
 mod upstreams;
+mod warming;
 
 use std::fs::File;
 use std::io::Read;

@@ -38,6 +38,8 @@ macro_rules! transcripts {
 }
 
 transcripts! {
+    auth_token
+    auth_token_refused
     bad_input_headers
     bad_input_lines
     bad_messages

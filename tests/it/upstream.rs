@@ -256,14 +256,14 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut read = BufReader::new(read);
     while let Some(request) = read_request(&mut read).await {
         let reply = shared.replies.lock().unwrap().pop_front();
-        let target = request.target.clone();
+        let (target, is_head) = (request.target.clone(), request.method == "HEAD");
         shared.requests.lock().unwrap().push(request);
         shared.arrived.notify_waiters();
         let reply = reply.unwrap_or_else(|| {
             let message = format!("the test did not script a reply to {target}");
             Reply::json(418, serde_json::json!({ "error": { "message": message } }))
         });
-        if !write_reply(&mut write, reply).await {
+        if !write_reply(&mut write, reply, is_head).await {
             return;
         }
     }
@@ -295,7 +295,7 @@ async fn read_request(read: &mut BufReader<OwnedReadHalf>) -> Option<Recorded> {
 }
 
 /// Whether the connection may be used again.
-async fn write_reply(write: &mut OwnedWriteHalf, reply: Reply) -> bool {
+async fn write_reply(write: &mut OwnedWriteHalf, reply: Reply, is_head: bool) -> bool {
     if reply.status != 0 {
         let mut head = format!("HTTP/1.1 {} X\r\ntransfer-encoding: chunked\r\n", reply.status);
         for (name, value) in &reply.headers {
@@ -305,6 +305,9 @@ async fn write_reply(write: &mut OwnedWriteHalf, reply: Reply) -> bool {
         if write.write_all(head.as_bytes()).await.is_err() {
             return false;
         }
+    }
+    if is_head {
+        return true;
     }
     for piece in reply.pieces {
         match piece {

@@ -3,13 +3,15 @@
 //! Nothing gets past here that holds the provider's secret: every word of an upstream is scrubbed and cut first.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{HeaderMap, LOCATION};
 use serde_json::Value;
 
-use super::cause::Cause;
+use super::Proxy;
+use super::cause::{Cause, was_not_begun};
+use super::limits::retry_after;
 use crate::error::{Error, Kind, UPSTREAM_MESSAGE_MAX, Upstream};
 use crate::provider::credentials::Secret;
 
@@ -43,6 +45,7 @@ impl From<Error> for Failure {
 pub struct Peer {
     provider: String,
     secret: Option<Secret>,
+    proxy: Option<Proxy>,
 }
 
 impl Peer {
@@ -51,7 +54,14 @@ impl Peer {
         Peer {
             provider: provider.to_owned(),
             secret,
+            proxy: None,
         }
+    }
+
+    /// The same, reached through this proxy.
+    pub fn through(mut self, proxy: Option<Proxy>) -> Peer {
+        self.proxy = proxy;
+        self
     }
 
     /// The provider's name.
@@ -89,16 +99,26 @@ impl Peer {
     }
 
     /// No answer came at all. Where no connection was made the request may be repeated; where one broke the upstream
-    /// may have begun to answer it.
+    /// may have begun to answer it, unless it says that it has not.
     pub fn unreachable(&self, error: reqwest::Error) -> Failure {
         let cause = Cause::of(&error);
         let connecting = error.is_connect();
+        let not_begun = connecting || was_not_begun(&error);
         let place = error.url().and_then(|url| url.host_str()).unwrap_or("?").to_owned();
         log(&self.provider, error);
         let message = if connecting {
+            let proxy = self.proxy.as_ref();
+            let through = proxy.map(|proxy| format!(" through the proxy {}", proxy.place()));
             format!(
-                "failed to reach provider `{}` at {place}: {}",
-                self.provider, cause.what
+                "failed to reach provider `{}` at {place}{}: {}",
+                self.provider,
+                through.unwrap_or_default(),
+                cause.what
+            )
+        } else if not_begun {
+            format!(
+                "provider `{}` closed the connection before it took the request",
+                self.provider
             )
         } else {
             format!(
@@ -106,12 +126,17 @@ impl Peer {
                 self.provider, cause.what
             )
         };
-        let mut error = Error::new(Kind::Network, message).with_provider(&self.provider);
+        let mut error = Error::new(Kind::Network, message)
+            .with_provider(&self.provider)
+            .retryable(cause.passes);
         error.data.hint = cause.hint.map(Into::into);
+        if connecting && self.proxy.is_some() && cause.what == "connection refused" {
+            error.data.hint = Some("is the proxy running? see the setting `proxy`, HTTPS_PROXY and NO_PROXY".into());
+        }
         Failure {
             error,
             status: None,
-            repeatable: connecting,
+            repeatable: not_begun && cause.passes,
         }
     }
 
@@ -119,6 +144,8 @@ impl Peer {
     pub fn refused(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
         let code = status.as_u16();
         let mut error = match self.told(Some(code), body) {
+            // What the proxy says of itself is not the upstream's word.
+            _ if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => return self.stopped_by_proxy(),
             Some(error) => error,
             None if status.is_redirection() => self.redirected(code, headers),
             None => self.describe(Account {
@@ -134,7 +161,8 @@ impl Peer {
                 .map(|id| self.cut(id));
         }
         let passing = matches!(code, 408 | 409 | 429 | 500..);
-        if let Some(delay) = retry_after(headers).filter(|_| passing) {
+        let delay = retry_after(status, headers, SystemTime::now());
+        if let Some(delay) = delay.filter(|_| passing) {
             error = error.with_retry_after(delay);
         }
         let repeatable = passing && error.kind() != Kind::QuotaExceeded;
@@ -211,6 +239,19 @@ impl Peer {
         })
     }
 
+    fn stopped_by_proxy(&self) -> Failure {
+        let cause = Cause::proxy_wants_credentials();
+        let sentence = format!("failed to reach provider `{}`: {}", self.provider, cause.what);
+        let mut error = Error::new(Kind::Network, sentence)
+            .with_provider(&self.provider)
+            .retryable(false);
+        error.data.hint = cause.hint.map(Into::into);
+        Failure {
+            status: Some(407),
+            ..Failure::from(error)
+        }
+    }
+
     fn redirected(&self, status: u16, headers: &HeaderMap) -> Error {
         let to = headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let to = to.and_then(|to| reqwest::Url::parse(to).ok());
@@ -263,7 +304,7 @@ impl Account {
             }
         }
         match self.status {
-            Some(401 | 403 | 407) => Kind::AuthRequired,
+            Some(401 | 403) => Kind::AuthRequired,
             Some(404 | 410) => Kind::NotFound,
             Some(413) => Kind::InputTooLarge,
             Some(429) => Kind::RateLimited,
@@ -315,13 +356,6 @@ fn log(provider: &str, error: reqwest::Error) {
     // A URL may hold credentials.
     let error = error.without_url();
     tracing::debug!(provider, ?error, "the connection failed");
-}
-
-/// `retry-after-ms`, or `Retry-After` in seconds.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let milliseconds = number("retry-after-ms").or_else(|| Some(number(RETRY_AFTER.as_str())? * 1000.0))?;
-    (milliseconds.is_finite() && milliseconds >= 0.0).then(|| Duration::from_secs_f64(milliseconds.min(1e9) / 1000.0))
 }
 
 /// A body that is not JSON, if it is meant for people: the first line, and nothing of a web page.
@@ -411,12 +445,23 @@ mod tests {
 
     #[test]
     fn the_upstream_may_say_how_long_to_wait() {
-        let delay = |headers: &[(&str, &str)]| refused(429, headers, "").error.data.retry_after_ms;
-        assert_eq!(delay(&[("retry-after", "7")]), Some(7000));
-        assert_eq!(delay(&[("retry-after", "0.5")]), Some(500));
-        assert_eq!(delay(&[("retry-after", "7"), ("retry-after-ms", "20")]), Some(20));
-        assert_eq!(delay(&[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")]), None);
-        assert_eq!(delay(&[]), None);
+        let delay = |status, headers: &[(&str, &str)]| refused(status, headers, "").error.data.retry_after_ms;
+        assert_eq!(delay(429, &[("retry-after", "7")]), Some(7000));
+        assert_eq!(delay(429, &[("x-ratelimit-reset-requests", "120ms")]), Some(120));
+        assert_eq!(delay(400, &[("retry-after", "7")]), None);
+        assert_eq!(delay(429, &[]), None);
+    }
+
+    #[test]
+    fn a_proxy_that_wants_a_password_is_not_taken_for_the_upstream() {
+        let failure = refused(407, &[], r#"{"error":{"message":"who are you?"}}"#);
+        assert_eq!(failure.error.kind(), Kind::Network);
+        assert!(!failure.repeatable && !failure.error.data.retryable);
+        assert!(
+            failure.error.message.contains("the proxy wants a user"),
+            "{}",
+            failure.error
+        );
     }
 
     #[test]

@@ -29,17 +29,17 @@ fn start(home: &Home, base_url: &str) -> Daemon {
     Daemon::run(command, super::ends::pipes())
 }
 
-/// Searches everything in a folder and below. What was searched is counted.
-fn search(folder: &Path, searched: &mut Vec<String>) {
+/// Searches everything in a folder and below for a key. What was searched is counted.
+pub fn search(folder: &Path, key: &str, searched: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            search(&path, searched);
+            search(&path, key, searched);
             continue;
         }
         let bytes = fs::read(&path).unwrap();
         let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().filter(|line| line.contains(KEY)).collect();
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(key)).collect();
         assert!(lines.is_empty(), "the key stands in {}: {lines:#?}", path.display());
         searched.push(path.file_name().unwrap().to_str().unwrap().to_owned());
     }
@@ -49,7 +49,7 @@ fn expect_no_key(home: &Home, daemon: Daemon) {
     let heard = format!("{:?}", daemon.heard);
     assert!(!heard.contains(KEY), "the key was sent to the client: {heard}");
     let mut searched = Vec::new();
-    search(home.path(), &mut searched);
+    search(home.path(), KEY, &mut searched);
     for file in ["wire.log", "daemon.log", "assistd.db"] {
         assert!(
             searched.iter().any(|name| name == file),
@@ -57,7 +57,7 @@ fn expect_no_key(home: &Home, daemon: Daemon) {
         );
     }
     daemon.leave();
-    search(home.path(), &mut searched);
+    search(home.path(), KEY, &mut searched);
 }
 
 #[test]

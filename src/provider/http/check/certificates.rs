@@ -128,12 +128,12 @@ fn unknown(chain: &[Read], own: &Read) -> Fault {
     if chain.len() == 1 && subject == issuer {
         return Fault::new(
             format!("the server's certificate is signed by itself (`{subject}`), and nobody here knows it"),
-            "if it is your own server, put the certificate into a file and name that with SSL_CERT_FILE",
+            "if it is your own server, put the certificate into a file and name that as `ca_file`",
         );
     }
     Fault::new(
         format!("the chain of certificates ends at `{issuer}`, which is not trusted here"),
-        "if that is your company's authority, or a proxy that opens connections, name its certificate's file with \
-         SSL_CERT_FILE; if the server is public, it may have left out a certificate of its chain",
+        "if that is your company's authority, or a proxy that opens connections, name its certificate's file as \
+         `ca_file`; if the server is public, it may have left out a certificate of its chain",
     )
 }

@@ -12,7 +12,7 @@ use super::connection::{self, Addresses, Place};
 use super::shown;
 use crate::protocol::CheckDetails;
 use crate::provider::check::{Fault, Finding};
-use crate::provider::http::Endpoint;
+use crate::provider::http::{Endpoint, Way};
 
 /// The most of a proxy's answer that is read, in bytes.
 const HEAD_MAX: usize = 16 * 1024;
@@ -35,30 +35,35 @@ pub struct Proxy {
 }
 
 impl Route {
-    /// The way that requests to this endpoint take: what the HTTP client does, by its own rules.
+    /// The way that requests to this endpoint take.
     pub fn to(endpoint: &Endpoint) -> Route {
-        // The type of a URL that the matcher takes is another one, which both parse.
-        let intercept = endpoint
-            .base
-            .as_str()
-            .parse()
-            .ok()
-            .and_then(|base| Matcher::from_system().intercept(&base));
-        let proxy = intercept.and_then(|intercept| {
-            let url = Url::parse(&intercept.uri().to_string()).ok()?;
-            let authorization = intercept
-                .basic_auth()
-                .and_then(|value| value.to_str().ok().map(str::to_owned));
-            Some(Proxy {
-                place: Place::of(&url),
-                url,
-                authorization,
-            })
-        });
+        let network = endpoint.http.network();
+        let matcher = match network.way(&endpoint.base) {
+            Way::Direct => None,
+            Way::Proxy(proxy) => Some(Matcher::builder().all(proxy.url().as_str()).build()),
+            Way::System => Some(Matcher::from_system()),
+        };
         Route {
-            proxy,
-            roots: Vec::new(),
+            proxy: matcher.and_then(|matcher| Proxy::on_the_way(&matcher, &endpoint.base)),
+            roots: network.authorities().iter().cloned().collect(),
         }
+    }
+}
+
+impl Proxy {
+    /// The client's own words for a proxy, so that its user and password are read as the client reads them.
+    fn on_the_way(matcher: &Matcher, base: &Url) -> Option<Proxy> {
+        // The type of a URL that the matcher takes is another one, which both parse.
+        let intercept = matcher.intercept(&base.as_str().parse().ok()?)?;
+        let url = Url::parse(&intercept.uri().to_string()).ok()?;
+        let authorization = intercept
+            .basic_auth()
+            .and_then(|value| value.to_str().ok().map(str::to_owned));
+        Some(Proxy {
+            place: Place::of(&url),
+            url,
+            authorization,
+        })
     }
 }
 
@@ -80,7 +85,7 @@ impl Proxy {
         let mut stream = match connected {
             Ok(finding) => finding.value,
             Err(_) => {
-                let hint = "is the proxy running, and HTTPS_PROXY, HTTP_PROXY or ALL_PROXY right? NO_PROXY names hosts to reach without it";
+                let hint = "is the proxy running, and the setting `proxy` or HTTPS_PROXY right? NO_PROXY names hosts to reach without";
                 let message = format!("the proxy at {place} does not answer");
                 return Err(Fault::new(message, hint).seeing(details));
             }

@@ -44,11 +44,9 @@ pub async fn shake_hands(stream: TcpStream, target: &Place, route: &Route) -> Re
         .map(|name| String::from_utf8_lossy(name).into_owned());
     let message = match (seen.chain.first(), seen.chain.last()) {
         (Some(own), Some(last)) => {
-            let whose = if route.roots.is_empty() {
-                "the platform trusts"
-            } else {
-                "is trusted here"
-            };
+            let own_roots = certificates::read(&route.roots);
+            let is_own = own_roots.iter().any(|root| root.shown.subject == last.shown.issuer);
+            let whose = if is_own { "`ca_file` has" } else { "the platform trusts" };
             format!(
                 "`{}` has a certificate that is good until {}, by `{}`, which {whose}",
                 target.host, own.shown.not_after, last.shown.issuer
