@@ -5,6 +5,7 @@
 //! daemon; it is kept in [`Settings::problems`] and told to whoever asks.
 
 mod choice;
+mod keys;
 mod layer;
 
 use std::collections::BTreeMap;
@@ -14,10 +15,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind};
 use crate::protocol::{Options, Tool, Truncation};
 
 pub use choice::{Choice, EMBEDDED_INSTRUCTIONS, LocalServer};
+pub use keys::password_of;
 pub use layer::{Layer, parse_json, parse_toml};
 
 /// The environment, as it was when the program started.
@@ -302,22 +303,6 @@ pub struct AssistantSettings {
 /// The largest message taken where nothing else is set: 64 MiB.
 pub const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Variables that hold a key or a secret, whatever the settings name.
-const WELL_KNOWN_KEYS: &[&str] = &[
-    "OPENAI_API_KEY",
-    "AZURE_OPENAI_API_KEY",
-    "AZURE_OPENAI_AD_TOKEN",
-    "AZURE_CLIENT_SECRET",
-    "IDENTITY_HEADER",
-];
-
-/// The password in a URL as it is written there.
-pub fn password_of(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://").unwrap_or(("", url));
-    let (user, _) = rest.split(['/', '?', '#']).next()?.rsplit_once('@')?;
-    user.split_once(':').map(|(_, password)| password)
-}
-
 impl Settings {
     /// Settings of nothing: no file, no environment, everything in memory.
     pub fn ephemeral() -> Self {
@@ -356,50 +341,5 @@ impl Settings {
     /// Whether the daemon may fetch the embedded model's weights.
     pub fn may_fetch_weights(&self) -> bool {
         self.may_fetch || self.layer.fetch_weights.unwrap_or(false)
-    }
-
-    /// Every key that the settings and the well-known variables lead to, for blanking them.
-    pub fn known_keys(&self) -> Vec<String> {
-        let named = self
-            .layer
-            .providers
-            .values()
-            .filter_map(|provider| provider.api_key_env.as_deref());
-        let names = named.chain(WELL_KNOWN_KEYS.iter().copied());
-        let keys = names
-            .filter_map(|name| self.environment.get(name))
-            .map(|key| key.trim().to_owned());
-        let proxies = self
-            .environment
-            .iter()
-            .filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"));
-        let proxies = proxies.map(|(_, url)| url).chain(&self.layer.proxy);
-        let proxies = proxies.chain(
-            self.layer
-                .providers
-                .values()
-                .filter_map(|provider| provider.proxy.as_ref()),
-        );
-        let passwords = proxies.filter_map(|url| password_of(url)).map(str::to_owned);
-        keys.chain(passwords).filter(|key| !key.is_empty()).collect()
-    }
-
-    /// The key that this provider's settings lead to, if they name a variable. A variable that is named but not set is
-    /// an error: a key that was meant to be there never falls through to something else.
-    pub fn key_from_environment(&self, provider: &str, settings: &ProviderSettings) -> Result<Option<String>, Error> {
-        let Some(name) = &settings.api_key_env else {
-            return Ok(None);
-        };
-        match self.environment.get(name).filter(|key| !key.trim().is_empty()) {
-            Some(key) => Ok(Some(key.trim().to_owned())),
-            None => Err(Error::new(
-                Kind::AuthRequired,
-                format!("the key of provider `{provider}` is not set: the environment variable `{name}` is empty"),
-            )
-            .with_provider(provider)
-            .with_hint(format!(
-                "set `{name}`, or name another variable with `api_key_env`, or a program with `api_key_command`"
-            ))),
-        }
     }
 }

@@ -83,7 +83,10 @@ impl Settings {
                 ..
             } = Implied::scripted(script);
             // Authors also try how their plugin gives tokens.
-            settings.auth = choice.provider_settings.auth.filter(|auth| *auth == Auth::Client);
+            if choice.provider_settings.auth == Some(Auth::Client) {
+                settings.auth = Some(Auth::Client);
+                settings.base_url = choice.provider_settings.base_url.take();
+            }
             choice.provider = provider;
             choice.provider_settings = settings;
             choice.reason = reason;

@@ -10,6 +10,7 @@ use crate::desk::Desk;
 use crate::error::{Error, Kind};
 use crate::provider::Provider;
 use crate::provider::assistants::Assistants;
+use crate::provider::credentials::Credentials;
 #[cfg(feature = "embedded")]
 use crate::provider::embedded::Embedded;
 use crate::provider::http::{Http, Network};
@@ -50,18 +51,20 @@ impl Providers {
             max_retries: choice.provider_settings.max_retries.or(settings.layer.max_retries),
             ..choice.provider_settings.clone()
         };
-        let http = self.http.on(Network::of(settings, name, provider)?);
-        let credentials = || credentials(settings, name, provider, self.desk.borrow().as_ref(), &http);
         match provider.dialect {
             Dialect::Assistants => {
                 let id = choice.assistant_id.clone();
-                let credentials = credentials()?;
+                let (credentials, http) = self.access(settings, name, provider)?;
                 Ok(Arc::new(Assistants::new(name, provider, id, credentials, http)))
             }
             Dialect::Scripted => match &provider.script {
                 Some(script) => {
                     let scripted = Scripted::new(name, script.clone());
-                    Ok(Arc::new(scripted.with_credentials(credentials()?)))
+                    // Whoever tries how their plugin gives tokens is asked for one.
+                    Ok(match provider.auth {
+                        Some(_) => Arc::new(scripted.with_credentials(self.access(settings, name, provider)?.0)),
+                        None => Arc::new(scripted),
+                    })
                 }
                 None => Err(Error::new(
                     Kind::ConfigInvalid,
@@ -91,5 +94,17 @@ impl Providers {
             .with_provider(name)
             .with_hint("choose another provider: `--provider embedded` needs no key and no server")),
         }
+    }
+
+    /// How a provider gets at its upstream: its credentials, and HTTP on its network.
+    fn access(
+        &self,
+        settings: &Settings,
+        name: &str,
+        provider: &ProviderSettings,
+    ) -> Result<(Credentials, Http), Error> {
+        let http = self.http.on(Network::of(settings, name, provider)?);
+        let credentials = credentials(settings, name, provider, self.desk.borrow().as_ref(), &http)?;
+        Ok((credentials, http))
     }
 }

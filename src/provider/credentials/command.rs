@@ -75,7 +75,7 @@ fn read(text: &str) -> Result<Token, String> {
 #[cfg(all(test, unix))]
 mod tests {
     use crate::provider::credentials::program::SAID_MAX;
-    use crate::provider::credentials::{Credentials, Secret};
+    use crate::provider::credentials::{Credentials, Secret, Source};
 
     use super::*;
 
@@ -223,6 +223,27 @@ mod tests {
         pass(50).await;
         let error = credentials.get().await.unwrap_err();
         assert!(error.message.contains("failed (exit status: 7)"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_settings_may_say_how_long_a_key_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!(
+            "echo x >> {0}; wc -l < {0} | tr -d ' '",
+            dir.path().join("count").display()
+        );
+        let command = KeyCommand::new(
+            "p",
+            vec!["sh".into(), "-c".into(), script],
+            Some(Duration::from_secs(900)),
+        );
+        let credentials = Credentials::from_source("p", Source::Command(command));
+        let token = async || credentials.get().await.unwrap().unwrap().expose().to_owned();
+        assert_eq!(token().await, "1");
+        pass(800).await;
+        assert_eq!(token().await, "1");
+        pass(40).await;
+        assert_eq!(token().await, "2");
     }
 
     #[tokio::test]

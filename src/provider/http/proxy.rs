@@ -93,7 +93,7 @@ impl Proxies {
             .map(|(_, text)| Exception::list(text))
             .unwrap_or_default();
         let mut proxies = Proxies {
-            own: own.map(|own| setting(own)).transpose()?,
+            own: own.map(setting).transpose()?,
             exceptions,
             ..Proxies::default()
         };
