@@ -40,6 +40,18 @@ pub enum Offer {
     Missing(Error),
 }
 
+/// The model that answers where none is named: the only one. LM Studio lists a model for embeddings beside whatever else
+/// is there, and such a one says by its name that it answers nothing.
+pub fn only_model(offered: &[String]) -> Option<&str> {
+    let mut answering = offered
+        .iter()
+        .filter(|name| !name.to_ascii_lowercase().contains("embed"));
+    match (answering.next(), answering.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
 /// A stage that passed.
 #[derive(Debug)]
 pub struct Finding<T = ()> {
@@ -205,6 +217,17 @@ mod tests {
 
     fn statuses(stages: &[CheckStage]) -> Vec<(StageName, StageStatus)> {
         stages.iter().map(|stage| (stage.stage, stage.status)).collect()
+    }
+
+    #[test]
+    fn a_model_for_embeddings_does_not_count() {
+        let only = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            only_model(&names).map(str::to_owned)
+        };
+        assert_eq!(only(&["text-embedding-nomic", "m"]).as_deref(), Some("m"));
+        assert_eq!(only(&["m", "n"]), None);
+        assert_eq!(only(&[]), None);
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use crate::protocol::{
     CheckDetails, CheckStage, ModelEntry, ModelListParams, ModelListResult, ProviderCheckParams, ProviderCheckResult,
     StageName, StageStatus,
 };
-use crate::provider::check::Wanted;
+use crate::provider::check::{Wanted, only_model};
 
 /// How long an upstream may take to list its models.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,11 +100,11 @@ async fn models(settings: &Settings, providers: &Providers, choice: &Choice) -> 
 /// A provider's only model answers where none is named.
 fn entries(choice: &Choice, models: Vec<String>, default: Option<&Choice>) -> Vec<ModelEntry> {
     let default = default.filter(|default| default.provider == choice.provider);
-    let is_only = models.len() == 1;
+    let only = only_model(&models).map(str::to_owned);
     let is_default = |model: &str| {
         default.is_some_and(|default| match default.model.as_deref() {
             Some(named) => named == model,
-            None => is_only,
+            None => only.as_deref() == Some(model),
         })
     };
     let entries = models.into_iter().map(|name| ModelEntry {

@@ -14,7 +14,7 @@ use super::Endpoint;
 use crate::config::Service;
 use crate::error::{Error, Kind};
 use crate::protocol::{CheckDetails, CheckStage, StageName};
-use crate::provider::check::{Checkup, Fault, Finding, Offer, Wanted};
+use crate::provider::check::{Checkup, Fault, Finding, Offer, Wanted, only_model};
 
 use connection::Place;
 use route::Route;
@@ -185,17 +185,17 @@ fn model(offer: Offer, wanted: Option<&str>) -> Result<Finding, Fault> {
         few if few.len() <= 8 => format!("it offers {}", quoted(few)),
         many => format!("it offers {} and {} more", quoted(&many[..8]), models.len() - 8),
     };
-    let found = match (wanted, models.as_slice()) {
-        (Some(wanted), models) if models.iter().any(|model| is_named(model, wanted)) => {
+    let found = match (wanted, only_model(&models)) {
+        (Some(wanted), _) if models.iter().any(|model| is_named(model, wanted)) => {
             Ok(format!("the upstream offers `{wanted}`"))
         }
         (Some(wanted), _) => Err(Fault::new(
             format!("the upstream does not offer the model `{wanted}`"),
             offers(),
         )),
-        (None, [only]) => Ok(format!("the upstream offers one model, `{only}`, which answers")),
-        (None, []) => Err(Fault::new("the upstream offers no model", "load one there first")),
-        (None, models) => Err(Fault::new(
+        (None, Some(only)) => Ok(format!("the upstream offers one model that answers, `{only}`")),
+        (None, None) if models.is_empty() => Err(Fault::new("the upstream offers no model", "load one there first")),
+        (None, None) => Err(Fault::new(
             format!("no model is named, and the upstream offers {}", models.len()),
             format!(
                 "name one with `--model`, ASSISTD_MODEL or `model` of the assistant: {}",
