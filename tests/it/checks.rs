@@ -301,6 +301,8 @@ async fn an_assistant_that_is_not_there_fails_the_last_stage() {
     let upstream = Upstream::start([Reply::json(404, body)]).await;
     let result = check(home_at(&upstream.url()), &[]).await;
     assert!(failed(&result, "model").0.contains("No assistant found"), "{result}");
+    let message = stage(&result, "credentials")["message"].as_str().unwrap();
+    assert!(message.starts_with("the upstream does not refuse the key"), "{message}");
 }
 
 #[tokio::test]

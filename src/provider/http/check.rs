@@ -145,6 +145,8 @@ async fn credentials(
         (Some(from), Offer::Unlisted) => {
             format!("the key comes from {from}; whether it is accepted shows with the first run")
         }
+        // What is not found may be so for strangers as well.
+        (Some(from), Offer::Missing(_)) => format!("the upstream does not refuse the key, which comes from {from}"),
         (Some(from), _) => format!("the upstream accepts the key, which comes from {from}"),
         (None, _) if has_key => "the upstream accepts the key".to_owned(),
         (None, _) => "the upstream answers without a key".to_owned(),
