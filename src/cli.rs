@@ -9,6 +9,7 @@ mod chat;
 mod client;
 mod consent;
 mod completions;
+mod doctor;
 mod exchange;
 mod failure;
 mod interrupt;
@@ -22,11 +23,12 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
 use settings::SettingsArgs;
 
 use crate::config::Settings;
+use crate::provider::local;
 
 /// A streaming AI assistant for any editor, script or program.
 ///
@@ -61,20 +63,36 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Ask one question; only the answer goes to stdout
     Ask(ask::AskArgs),
-    /// Fetch or find the weights of the embedded model
+    /// List the models there are; fetch or find the weights of the embedded one
     Model(model::ModelArgs),
+    /// Find out why it does not answer: settings, database, and the way to the provider
+    Doctor(doctor::DoctorArgs),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
     /// Print the OpenRPC document of the protocol
     Schema,
 }
 
+fn runtime() -> std::io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+}
+
+/// The same settings with the server on this machine that the choice waits for, if one answers.
+fn settled(mut settings: Settings, assistant: Option<&str>) -> Settings {
+    if settings.wants_local(assistant)
+        && let Ok(runtime) = runtime()
+    {
+        settings.local = runtime.block_on(local::find(&settings));
+        runtime.shutdown_background();
+    }
+    settings
+}
+
 /// Runs a one-shot command on the runtime that the daemon needs.
 fn block_on(command: impl Future<Output = u8>) -> ExitCode {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default());
-    match runtime {
+    match runtime() {
         Ok(runtime) => {
             let code = runtime.block_on(command);
             // A thread that waits for standard input or for a slow reader must not keep the process.
@@ -119,7 +137,9 @@ impl Cli {
             Some(Command::Serve(args)) => serve::run(&args.over(&self.serve), settings),
             Some(Command::Chat(args)) => if_right(settings, |settings| chat::run(args, named, settings)),
             Some(Command::Ask(args)) => if_right(settings, |settings| ask::run(args, named, settings)),
-            Some(Command::Model(args)) => if_right(settings, |settings| model::run(&args, &settings)),
+            Some(Command::Model(args)) => if_right(settings, |settings| model::run(&args, settings)),
+            // Wrong settings are what it is there to tell of.
+            Some(Command::Doctor(args)) => doctor::run(&args, self.settings.sources(&settings), settings),
             Some(Command::Completions(args)) => completions::run(&args),
             Some(Command::Schema) => schema::run(),
         }

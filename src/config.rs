@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::{Options, Tool, Truncation};
 
-pub use choice::{Choice, EMBEDDED_INSTRUCTIONS};
+pub use choice::{Choice, EMBEDDED_INSTRUCTIONS, LocalServer};
 pub use keys::password_of;
 pub use layer::{Layer, parse_json, parse_toml};
 pub use mcp::{Approve, McpSettings};
@@ -41,6 +41,8 @@ pub struct Settings {
     pub framing: Option<Framing>,
     /// Where both directions of the wire are written, keys blanked.
     pub wire_log: Option<PathBuf>,
+    /// The server that was found on this machine, once somebody has looked: see [`Settings::wants_local`].
+    pub local: Option<LocalServer>,
     /// Whether the command may fetch the embedded model's weights itself (the console may).
     pub may_fetch: bool,
     /// Whether this process looks after what dead ones left behind.
@@ -316,6 +318,7 @@ impl Settings {
             cache_dir: std::env::temp_dir(),
             framing: None,
             wire_log: None,
+            local: None,
             may_fetch: false,
             role: Role::Daemon,
             problems: Vec::new(),

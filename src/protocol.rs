@@ -5,6 +5,7 @@
 //! Nothing here does anything: these are shapes.
 
 mod assistant;
+mod check;
 mod content;
 mod event;
 mod lenient;
@@ -15,6 +16,7 @@ mod thread;
 mod tool;
 
 pub use assistant::*;
+pub use check::*;
 pub use content::*;
 pub use event::*;
 pub use lifecycle::*;

@@ -15,7 +15,9 @@ pub mod assistants;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod scripted;
+pub mod check;
 pub mod http;
+pub mod local;
 pub mod credentials;
 pub mod sse;
 
@@ -29,10 +31,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::protocol::{
-    Annotation, AssistantEntry, Image, Options, Part, PartKind, RateLimit, RunStep, StopReason, Tool, Usage,
+    Annotation, AssistantEntry, CheckStage, Image, Options, Part, PartKind, RateLimit, RunStep, StageName, StopReason,
+    Tool, Usage,
 };
 use crate::thread::Conversation;
 pub use crate::thread::{Round, ToolCall};
+use check::{Checkup, Finding, Offer, Wanted};
 use http::Endpoint;
 
 /// How long a cancelled stream may take to tell its upstream.
@@ -61,6 +65,28 @@ pub trait Provider: Send + Sync {
     /// The models that the upstream offers, by name; empty where it lists none.
     fn models(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// What the upstream has, asked in the cheapest way that it refuses to bad credentials.
+    fn offer(&self) -> BoxFuture<'_, Result<Offer, Error>> {
+        Box::pin(async { http::check::offer(self.models().await) })
+    }
+
+    /// Goes the way to the upstream, stage by stage, and says what it found. Dropping it ends it.
+    fn check<'a>(&'a self, wanted: Wanted<'a>) -> BoxFuture<'a, Vec<CheckStage>> {
+        Box::pin(async move {
+            if let Some(endpoint) = self.endpoint() {
+                return http::check::check(endpoint, self.offer(), wanted).await;
+            }
+            let mut checkup = Checkup::begin();
+            let ready = async {
+                self.prepare().await?;
+                Ok(Finding::new("the provider is ready"))
+            };
+            // Whether it failed is in the report.
+            let _ = checkup.stage(StageName::Settings, ready).await;
+            checkup.end(&[StageName::Settings])
+        })
     }
 
     /// Takes up a round that was begun by a process that is dead, which [`Request::anchor`] tells of: the round's

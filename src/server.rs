@@ -7,10 +7,12 @@
 mod asks;
 mod cancel;
 mod catalog;
+mod choosing;
 mod credentials;
 mod dispatch;
 mod finish;
 mod lifecycle;
+mod models;
 mod providers;
 mod queue;
 mod reply;
@@ -44,6 +46,7 @@ use crate::store::{Begun, Journal, Place, Snapshot, Store};
 use crate::transcript::Transcript;
 
 use asks::OpenAsks;
+use choosing::Choosing;
 use lifecycle::{Phase, Shutdown};
 use providers::Providers;
 use queue::ThreadQueue;
@@ -66,6 +69,7 @@ pub(crate) struct Server {
     journal: Option<Journal>,
     providers: Rc<Providers>,
     mcp: mcp::Servers,
+    choosing: Rc<Choosing>,
     client: Client,
     runs: HashMap<String, LiveRun>,
     threads: HashMap<String, ThreadQueue>,
@@ -196,6 +200,7 @@ impl Server {
             outbox: Outbox::new(framing, lifecycle::default_max_message(framing)),
             providers: Rc::default(),
             mcp: mcp::Servers::default(),
+            choosing: Rc::default(),
             client: Client::default(),
             runs: HashMap::new(),
             threads: HashMap::new(),

@@ -42,7 +42,8 @@ pub struct ChatArgs {
 const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
 
 /// Talks until the user leaves.
-pub fn run(args: ChatArgs, named: Named, mut settings: Settings) -> ExitCode {
+pub fn run(args: ChatArgs, named: Named, settings: Settings) -> ExitCode {
+    let mut settings = super::settled(settings, named.assistant.as_deref());
     let choice = match settings.choose(named.assistant.as_deref(), named.model.as_deref()) {
         Ok(choice) => choice,
         Err(error) => return ExitCode::from(failure::report(&error)),

@@ -105,6 +105,31 @@ pub struct OldMessage {
     pub content: Option<Vec<Part>>,
 }
 
+/// What `server/status` answers.
+#[derive(Debug, Deserialize)]
+pub struct Status {
+    /// Absent where threads are kept in memory only.
+    pub database: Option<String>,
+}
+
+/// What `provider/list` answers.
+#[derive(Debug, Deserialize)]
+pub struct ProviderNames {
+    providers: Vec<ProviderName>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ProviderName {
+    name: String,
+}
+
+impl ProviderNames {
+    /// The names alone.
+    pub fn into_names(self) -> Vec<String> {
+        self.providers.into_iter().map(|provider| provider.name).collect()
+    }
+}
+
 /// What `thread/list` answers.
 #[derive(Debug, Deserialize)]
 pub struct ThreadList {

@@ -1,14 +1,18 @@
-//! `assistd model`: the embedded model's weights, and the progress bar of their fetching.
+//! `assistd model`: the embedded model's weights with the progress bar of their fetching, and the list of all models.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use serde_json::json;
+
+use super::client::Client;
 use super::failure;
 use super::schema::print;
-use crate::config::{Choice, Settings};
+use crate::config::{Choice, Role, Settings};
 use crate::error::Error;
+use crate::protocol::ModelListResult;
 
 /// What to do about the weights.
 #[derive(Debug, Args)]
@@ -23,13 +27,16 @@ enum ModelCommand {
     Fetch,
     /// Print where the weights are; exit code 1 if they are not
     Path,
+    /// List the models that providers offer: a line for each, with its provider before it
+    List,
 }
 
 /// Fetches or finds.
-pub fn run(args: &ModelArgs, settings: &Settings) -> ExitCode {
+pub fn run(args: &ModelArgs, settings: Settings) -> ExitCode {
     let found = match args.command {
-        ModelCommand::Fetch => fetch(settings),
-        ModelCommand::Path => find(settings),
+        ModelCommand::Fetch => fetch(&settings),
+        ModelCommand::Path => find(&settings),
+        ModelCommand::List => return super::block_on(list(settings)),
     };
     match found {
         Ok(path) => print(format!("{}\n", path.display()).as_bytes()),
@@ -38,6 +45,28 @@ pub fn run(args: &ModelArgs, settings: &Settings) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints `PROVIDER<tab>MODEL` lines. A provider that cannot be asked is told of on stderr, and is a failure if it was the
+/// only one.
+async fn list(mut settings: Settings) -> u8 {
+    settings.role = Role::OneShot;
+    let mut client = Client::start(settings);
+    let listed = client.request::<ModelListResult>("model/list", json!({})).await;
+    client.leave().await;
+    let listed = match listed {
+        Ok(listed) => listed,
+        Err(error) => return failure::report(&error),
+    };
+    let lines = listed
+        .models
+        .iter()
+        .map(|model| format!("{}\t{}\n", model.provider, model.name));
+    let _ = print(lines.collect::<String>().as_bytes());
+    for warning in &listed.warnings {
+        failure::complain(warning);
+    }
+    u8::from(listed.models.is_empty())
 }
 
 /// Fetches the weights if this choice needs them and they are not here.

@@ -49,6 +49,43 @@ pub struct Named {
     pub model: Option<String>,
 }
 
+/// Where the settings come from, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sources {
+    /// The settings file; none where the configuration folder is unknown.
+    pub file: Option<PathBuf>,
+    /// Whether it is there.
+    pub file_exists: bool,
+    /// The variables that are set and have a say, by name.
+    pub variables: Vec<String>,
+}
+
+/// Variables that have a say besides those that begin with `ASSISTD_`.
+const WELL_KNOWN: &[&str] = &[
+    "ASSISTANT_ID",
+    "AZURE_OPENAI_API_KEY",
+    "AZURE_OPENAI_API_VERSION",
+    "AZURE_OPENAI_AD_TOKEN",
+    "AZURE_OPENAI_ENDPOINT",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_TENANT_ID",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+];
+
 /// The platform's folders for this program; none where the home folder is unknown.
 struct Folders {
     config: PathBuf,
@@ -73,6 +110,36 @@ impl SettingsArgs {
         }
     }
 
+    /// Where these settings came from.
+    pub fn sources(&self, settings: &Settings) -> Sources {
+        self.sources_from(settings, folders())
+    }
+
+    fn sources_from(&self, settings: &Settings, folders: Option<Folders>) -> Sources {
+        let file = self
+            .file(&settings.environment)
+            .or_else(|| Some(folders?.config.join("config.toml")));
+        let keys: Vec<&str> = settings
+            .layer
+            .providers
+            .values()
+            .filter_map(|provider| provider.api_key_env.as_deref())
+            .collect();
+        let has_say = |name: &str| name.starts_with("ASSISTD_") || WELL_KNOWN.contains(&name) || keys.contains(&name);
+        let set = settings.environment.iter().filter(|(_, value)| !value.is_empty());
+        Sources {
+            file_exists: file.as_ref().is_some_and(|file| file.is_file()),
+            file,
+            variables: set.map(|(name, _)| name.clone()).filter(|name| has_say(name)).collect(),
+        }
+    }
+
+    /// The settings file that somebody named.
+    fn file(&self, environment: &Environment) -> Option<PathBuf> {
+        let variable = environment.get("ASSISTD_CONFIG").filter(|value| !value.is_empty());
+        self.config.clone().or_else(|| variable.map(PathBuf::from))
+    }
+
     fn load_from(&self, environment: Environment, folders: Option<Folders>) -> Settings {
         let mut problems = Vec::new();
         let variable = |name: &str| {
@@ -81,8 +148,7 @@ impl SettingsArgs {
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
-        let named = self.config.clone().or_else(|| variable("ASSISTD_CONFIG"));
-        let mut layer = match (named, &folders) {
+        let mut layer = match (self.file(&environment), &folders) {
             (Some(path), _) => read(&path, IfMissing::Complain, &mut problems),
             (None, Some(folders)) => read(&folders.config.join("config.toml"), IfMissing::Ignore, &mut problems),
             (None, None) => Layer::default(),
@@ -203,6 +269,27 @@ mod tests {
         );
         assert_eq!(settings.data_dir, Some(home.path().join("config/here")));
         assert_eq!(settings.cache_dir, home.path().join("cache"));
+    }
+
+    #[test]
+    fn sources_are_names_and_never_values() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("my.toml");
+        std::fs::write(&file, "[providers.p]\ndialect = \"chat\"\napi_key_env = \"MY_KEY\"\n").unwrap();
+        let set = environment(&[
+            ("ASSISTD_CONFIG", file.to_str().unwrap()),
+            ("MY_KEY", "sk-secret"),
+            ("OPENAI_API_KEY", ""),
+            ("PATH", "/bin"),
+        ]);
+        let args = SettingsArgs::default();
+        let settings = args.load_from(set, folders_in(home.path()));
+        let sources = args.sources_from(&settings, folders_in(home.path()));
+        assert_eq!((&sources.file, sources.file_exists), (&Some(file), true));
+        assert_eq!(sources.variables, ["ASSISTD_CONFIG", "MY_KEY"]);
+        let sources = args.sources_from(&Settings::ephemeral(), folders_in(home.path()));
+        assert_eq!(sources.file, Some(home.path().join("config/config.toml")));
+        assert!(!sources.file_exists);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Which assistant, provider and model a request gets, and why.
 //!
-//! What the settings name; the environment; the embedded model. A key that is set never falls through to something
-//! else: whoever set it wants that upstream, and gets an error rather than another model's answer.
+//! What the settings name; the environment; a server on this machine; the embedded model. A key that is set never falls
+//! through to something else: whoever set it wants that upstream, and gets an error rather than another model's answer.
+//! Nothing here looks for a server: whoever asks does so first where [`Settings::wants_local`] says so.
+
+mod implied;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+
+use implied::Implied;
 
 use super::{AssistantSettings, Auth, Dialect, ProviderSettings, Service, Settings};
 use crate::error::{Error, Kind};
@@ -39,14 +43,19 @@ pub struct Choice {
     pub truncation: Option<Truncation>,
     /// Which setting led here, for people.
     pub reason: String,
+    /// Whether nothing led here, so that a server on this machine would be preferred.
+    pub is_last_resort: bool,
 }
 
-/// A provider that nobody configured: from a variable, a flag or because there is nothing else.
-struct Implied {
-    provider: &'static str,
-    settings: ProviderSettings,
-    assistant: AssistantSettings,
-    reason: String,
+/// A server on this machine that answers without being configured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalServer {
+    /// What its provider is called.
+    pub name: String,
+    /// Where its API is.
+    pub base_url: String,
+    /// How it was found, for people.
+    pub reason: String,
 }
 
 impl Settings {
@@ -80,7 +89,7 @@ impl Settings {
                 settings.auth = Some(Auth::Client);
                 settings.base_url = choice.provider_settings.base_url.take();
             }
-            choice.provider = provider.to_owned();
+            choice.provider = provider;
             choice.provider_settings = settings;
             choice.reason = reason;
         }
@@ -88,6 +97,42 @@ impl Settings {
             choice.model = Some(model.to_owned());
         }
         Ok(choice)
+    }
+
+    /// Whether a look at this machine may change the choice for this assistant, or for none: what is set leads nowhere.
+    /// A provider that is set is never held up by looking.
+    pub fn wants_local(&self, assistant: Option<&str>) -> bool {
+        let may_look = self.local.is_none() && self.layer.discover != Some(false) && self.layer.script.is_none();
+        may_look
+            && self.problems.is_empty()
+            && match self.choose(assistant, None) {
+                Ok(choice) => choice.is_last_resort,
+                // What is named is not set, so it may be the name of such a server.
+                Err(_) => true,
+            }
+    }
+
+    /// The choice for a request about this provider, whatever answers elsewhere. An assistant of the settings that uses
+    /// it comes with it.
+    pub fn choose_provider(&self, name: &str) -> Result<Choice, Error> {
+        if let Ok(choice) = self.choose(None, None)
+            && choice.provider == name
+        {
+            return Ok(choice);
+        }
+        let known = self.providers();
+        if !known.iter().any(|provider| provider.name == name) {
+            let known: Vec<String> = known.iter().map(|provider| format!("`{}`", provider.name)).collect();
+            return Err(Error::not_found("provider", name).with_hint(format!("the providers are {}", known.join(", "))));
+        }
+        let mut assistants = self.layer.assistants.iter();
+        match assistants.find(|(_, assistant)| assistant.provider == name) {
+            Some((assistant_name, assistant)) => {
+                let reason = format!("the request names it, and the assistant `{assistant_name}` has it");
+                self.with_provider(assistant_name, assistant, reason)
+            }
+            None => self.bare_provider(name, "the request names it"),
+        }
     }
 
     /// All assistants that can be named without asking an upstream, sorted by name.
@@ -107,7 +152,7 @@ impl Settings {
             .chain(
                 implied
                     .iter()
-                    .map(|implied| (implied.provider, &implied.assistant))
+                    .map(|implied| (implied.provider.as_str(), &implied.assistant))
                     .filter(|(name, _)| !self.layer.assistants.contains_key(*name)),
             )
             .map(|(name, assistant)| entry(name, assistant, default == Some(name)))
@@ -128,7 +173,7 @@ impl Settings {
             .chain(
                 implied
                     .iter()
-                    .map(|implied| (implied.provider, &implied.settings))
+                    .map(|implied| (implied.provider.as_str(), &implied.settings))
                     .filter(|(name, _)| !self.layer.providers.contains_key(*name)),
             )
             .map(|(name, settings)| ProviderEntry {
@@ -147,7 +192,7 @@ impl Settings {
     /// One choice for each provider whose upstream lists assistants of its own.
     pub fn upstream_choices(&self) -> Vec<Choice> {
         let implied = self.implied();
-        let implied = implied.iter().map(|implied| implied.provider);
+        let implied = implied.iter().map(|implied| implied.provider.as_str());
         let names: BTreeSet<&str> = self.layer.providers.keys().map(String::as_str).chain(implied).collect();
         let choices = names
             .into_iter()
@@ -207,7 +252,14 @@ impl Settings {
             .into_iter()
             .next()
             .expect("the embedded model is always implied");
-        Ok(first.into_choice())
+        let is_last_resort = first.settings.dialect == Dialect::Embedded;
+        let is_local = self.local.as_ref().is_some_and(|server| server.name == first.provider);
+        let mut choice = first.into_choice();
+        choice.is_last_resort = is_last_resort;
+        if is_local {
+            choice.reason = format!("nothing else is set, and {}", choice.reason);
+        }
+        Ok(choice)
     }
 
     fn bare_provider(&self, name: &str, reason: &str) -> Result<Choice, Error> {
@@ -215,6 +267,12 @@ impl Settings {
             && let Some(implied) = self.implied().into_iter().find(|implied| implied.provider == name)
         {
             return Ok(implied.into_choice());
+        }
+        if !self.layer.providers.contains_key(name) {
+            let message = format!("there is no provider `{name}`, and {reason}");
+            return Err(Error::new(Kind::ConfigInvalid, message).with_hint(format!(
+                "add `[providers.{name}]` to config.toml, or name one that `provider/list` shows"
+            )));
         }
         let assistant = AssistantSettings {
             provider: name.to_owned(),
@@ -259,115 +317,8 @@ impl Settings {
             options: assistant.options.clone(),
             truncation: assistant.truncation,
             reason,
+            is_last_resort: false,
         })
-    }
-
-    /// What is there without being configured, the most wanted first.
-    fn implied(&self) -> Vec<Implied> {
-        let variable = |name: &str| {
-            self.environment
-                .get(name)
-                .map(|value| value.trim())
-                .filter(|value| !value.is_empty())
-        };
-        let mut implied = Vec::new();
-        implied.extend(self.layer.script.as_deref().map(Implied::scripted));
-        if let Some(assistant_id) = variable("ASSISTANT_ID") {
-            implied.push(self.implied_assistants(assistant_id));
-        } else if variable("AZURE_OPENAI_API_KEY").is_some() || variable("OPENAI_API_KEY").is_some() {
-            implied.push(self.implied_key());
-        }
-        let mut embedded = Implied::new(
-            "embedded",
-            ProviderSettings::new(Dialect::Embedded),
-            "nothing else is set",
-        );
-        embedded.assistant.instructions = Some(EMBEDDED_INSTRUCTIONS.to_owned());
-        implied.push(embedded);
-        implied
-    }
-
-    /// `ASSISTANT_ID` means the `assistants` dialect, at Azure if its endpoint is set.
-    fn implied_assistants(&self, assistant_id: &str) -> Implied {
-        let mut settings = ProviderSettings::new(Dialect::Assistants);
-        let (name, reason) =
-            if let Some(endpoint) = self.environment.get("AZURE_OPENAI_ENDPOINT").filter(|e| !e.is_empty()) {
-                settings.base_url = Some(format!("{}/openai", endpoint.trim_end_matches('/')));
-                settings.service = Some(Service::Azure);
-                settings.api_key_env = Some("AZURE_OPENAI_API_KEY".into());
-                settings.api_version = self.environment.get("AZURE_OPENAI_API_VERSION").cloned();
-                ("azure", "ASSISTANT_ID and AZURE_OPENAI_ENDPOINT are set")
-            } else {
-                settings.base_url = self
-                    .environment
-                    .get("OPENAI_BASE_URL")
-                    .filter(|url| !url.is_empty())
-                    .cloned();
-                settings.api_key_env = Some("OPENAI_API_KEY".into());
-                ("openai", "ASSISTANT_ID is set")
-            };
-        let mut implied = Implied::new(name, settings, reason);
-        implied.assistant.assistant_id = Some(assistant_id.to_owned());
-        implied
-    }
-
-    /// A bare key means `responses` at api.openai.com or Azure, and `chat` at any other base URL.
-    fn implied_key(&self) -> Implied {
-        let base_url = self.environment.get("OPENAI_BASE_URL").filter(|url| !url.is_empty());
-        let azure = self
-            .environment
-            .get("AZURE_OPENAI_API_KEY")
-            .is_some_and(|key| !key.is_empty());
-        let own = base_url.is_some_and(|url| !url.contains("api.openai.com") && !url.contains(".openai.azure.com"));
-        let mut settings = ProviderSettings::new(if own { Dialect::Chat } else { Dialect::Responses });
-        if azure {
-            settings.service = Some(Service::Azure);
-            settings.api_key_env = Some("AZURE_OPENAI_API_KEY".into());
-            settings.base_url = self
-                .environment
-                .get("AZURE_OPENAI_ENDPOINT")
-                .map(|endpoint| format!("{}/openai/v1", endpoint.trim_end_matches('/')));
-            return Implied::new("azure", settings, "AZURE_OPENAI_API_KEY is set");
-        }
-        settings.api_key_env = Some("OPENAI_API_KEY".into());
-        settings.base_url = base_url.cloned();
-        Implied::new("openai", settings, "OPENAI_API_KEY is set")
-    }
-}
-
-impl Implied {
-    fn new(provider: &'static str, settings: ProviderSettings, reason: &str) -> Implied {
-        Implied {
-            provider,
-            settings,
-            assistant: AssistantSettings {
-                provider: provider.to_owned(),
-                ..AssistantSettings::default()
-            },
-            reason: reason.to_owned(),
-        }
-    }
-
-    fn scripted(script: &Path) -> Implied {
-        let mut settings = ProviderSettings::new(Dialect::Scripted);
-        settings.script = Some(script.to_path_buf());
-        Implied::new("scripted", settings, "`--script` or ASSISTD_SCRIPT names a script")
-    }
-
-    fn into_choice(self) -> Choice {
-        Choice {
-            assistant: Some(self.provider.to_owned()),
-            provider: self.provider.to_owned(),
-            model: self.settings.model.clone(),
-            provider_settings: self.settings,
-            instructions: self.assistant.instructions,
-            assistant_id: self.assistant.assistant_id,
-            tools: Vec::new(),
-            mcp: None,
-            options: Options::default(),
-            truncation: None,
-            reason: self.reason,
-        }
     }
 }
 
@@ -398,123 +349,4 @@ fn entry(name: &str, assistant: &AssistantSettings, is_default: bool) -> Assista
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with_environment(pairs: &[(&str, &str)]) -> Settings {
-        let mut settings = Settings::ephemeral();
-        settings.environment = pairs
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect();
-        settings
-    }
-
-    #[test]
-    fn with_nothing_set_the_embedded_model_answers() {
-        let choice = Settings::ephemeral().choose(None, None).unwrap();
-        assert_eq!(
-            (choice.provider.as_str(), choice.reason.as_str()),
-            ("embedded", "nothing else is set")
-        );
-        assert_eq!(choice.instructions.as_deref(), Some(EMBEDDED_INSTRUCTIONS));
-    }
-
-    #[test]
-    fn the_samples_environment_leads_to_azures_assistants() {
-        let settings = with_environment(&[
-            ("ASSISTANT_ID", "asst_1"),
-            ("AZURE_OPENAI_API_KEY", "k"),
-            ("AZURE_OPENAI_API_VERSION", "2024-05-01-preview"),
-            ("AZURE_OPENAI_ENDPOINT", "https://r.openai.azure.com/"),
-        ]);
-        let choice = settings.choose(None, None).unwrap();
-        assert_eq!(choice.provider_settings.dialect, Dialect::Assistants);
-        assert_eq!(
-            choice.provider_settings.base_url.as_deref(),
-            Some("https://r.openai.azure.com/openai")
-        );
-        assert_eq!(
-            choice.provider_settings.api_version.as_deref(),
-            Some("2024-05-01-preview")
-        );
-        assert_eq!(choice.assistant_id.as_deref(), Some("asst_1"));
-    }
-
-    #[test]
-    fn a_bare_key_means_responses_and_another_base_url_chat() {
-        let dialect = |pairs: &[(&str, &str)]| {
-            with_environment(pairs)
-                .choose(None, None)
-                .unwrap()
-                .provider_settings
-                .dialect
-        };
-        assert_eq!(dialect(&[("OPENAI_API_KEY", "k")]), Dialect::Responses);
-        assert_eq!(
-            dialect(&[("OPENAI_API_KEY", "k"), ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]),
-            Dialect::Chat
-        );
-    }
-
-    #[test]
-    fn settings_win_over_the_environment() {
-        let mut settings = with_environment(&[("OPENAI_API_KEY", "k")]);
-        settings.layer = super::super::parse_toml(
-            std::path::Path::new("config.toml"),
-            "default_assistant = \"w\"\n[providers.l]\ndialect = \"chat\"\n[assistants.w]\nprovider = \"l\"\nmodel = \"m\"\n",
-        )
-        .unwrap();
-        let choice = settings.choose(None, None).unwrap();
-        assert_eq!((choice.provider.as_str(), choice.model.as_deref()), ("l", Some("m")));
-        assert_eq!(settings.choose(None, Some("n")).unwrap().model.as_deref(), Some("n"));
-    }
-
-    #[test]
-    fn a_script_plays_whatever_else_is_set() {
-        let mut settings = with_environment(&[("OPENAI_API_KEY", "k")]);
-        settings.layer = super::super::parse_toml(
-            std::path::Path::new("config.toml"),
-            "default_assistant = \"w\"\nscript = \"/s.toml\"\n[assistants.w]\nprovider = \"openai\"\ninstructions = \"i\"\n",
-        )
-        .unwrap();
-        let choice = settings.choose(None, None).unwrap();
-        assert_eq!(choice.provider_settings.dialect, Dialect::Scripted);
-        assert_eq!(
-            (choice.provider.as_str(), choice.instructions.as_deref()),
-            ("scripted", Some("i"))
-        );
-        settings.layer.default_assistant = None;
-        assert_eq!(
-            settings.choose(None, None).unwrap().instructions.as_deref(),
-            Some("i"),
-            "the only one is meant"
-        );
-        settings.layer.default_provider = Some("nobody".into());
-        let choice = settings.choose(None, None).unwrap();
-        assert_eq!((choice.provider.as_str(), choice.instructions), ("scripted", None));
-    }
-
-    #[test]
-    fn an_upstreams_own_assistant_can_be_named() {
-        let settings = with_environment(&[("ASSISTANT_ID", "asst_1"), ("OPENAI_API_KEY", "k")]);
-        let choice = settings.choose(Some("asst_2"), None).unwrap();
-        assert_eq!(
-            (choice.provider.as_str(), choice.assistant_id.as_deref()),
-            ("openai", Some("asst_2"))
-        );
-    }
-
-    #[test]
-    fn an_unknown_assistant_lists_the_known_ones() {
-        let error = Settings::ephemeral().choose(Some("x"), None).unwrap_err();
-        assert_eq!(error.kind(), Kind::NotFound);
-        assert_eq!(error.data.hint.as_deref(), Some("the assistants are `embedded`"));
-        // A default that is unknown is sought once, not again for the list of those that are known.
-        for name in ["x", "asst_x"] {
-            let mut settings = Settings::ephemeral();
-            settings.layer.default_assistant = Some(name.into());
-            assert_eq!(settings.choose(None, None).unwrap_err().kind(), Kind::NotFound);
-        }
-    }
-}
+mod tests;

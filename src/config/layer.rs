@@ -37,6 +37,12 @@ pub struct Layer {
     /// Whether the daemon may fetch the embedded model's weights (about 100 MB, once).
     #[serde(default, alias = "fetchWeights", skip_serializing_if = "Option::is_none")]
     pub fetch_weights: Option<bool>,
+    /// Whether a server on this machine is looked for where nothing else is set; true where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discover: Option<bool>,
+    /// The ports on which it is looked for, the most wanted first; those that such servers usually have where absent.
+    #[serde(default, alias = "localPorts", skip_serializing_if = "Option::is_none")]
+    pub local_ports: Option<Vec<u16>>,
     /// The proxy on the way to every provider but those on this machine and those that NO_PROXY names: `http`, `https`
     /// or `socks5h` URLs, or `none`; where absent, as HTTPS_PROXY, HTTP_PROXY and ALL_PROXY of the environment say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +89,8 @@ impl Layer {
         put(&mut self.max_input_bytes, over.max_input_bytes);
         put(&mut self.tool_timeout, over.tool_timeout);
         put(&mut self.fetch_weights, over.fetch_weights);
+        put(&mut self.discover, over.discover);
+        put(&mut self.local_ports, over.local_ports);
         put(&mut self.proxy, over.proxy);
         put(&mut self.ca_file, over.ca_file);
         put(&mut self.max_retries, over.max_retries);
@@ -121,6 +129,7 @@ impl Layer {
             max_retries: parsed(environment, "ASSISTD_MAX_RETRIES", "a whole number", problems),
             warm: parsed(environment, "ASSISTD_WARM", "`true` or `false`", problems),
             fetch_weights: parsed(environment, "ASSISTD_FETCH_WEIGHTS", "`true` or `false`", problems),
+            discover: parsed(environment, "ASSISTD_DISCOVER", "`true` or `false`", problems),
             ..Layer::default()
         }
     }

@@ -67,7 +67,9 @@ methods! {
     ToServer "run/get" (RunGetParams) -> RunEntry: "Shows a run as it stands.";
     ToServer "message/read" (MessageReadParams) -> MessageReadResult: "Reads one part of a message, in pages.";
     ToServer "tool/output" (ToolOutputParams) -> Nothing: "Answers a `tool/call` or `tool/approve` that was put off.";
+    ToServer "model/list" (ModelListParams) -> ModelListResult: "Lists the models that providers offer.";
     ToServer "provider/list" (NoParams) -> ProviderListResult: "Lists the providers of the settings.";
+    ToServer "provider/check" (ProviderCheckParams) -> ProviderCheckResult: "Goes the way to an upstream and names the stage that fails.";
     ToServer "server/status" (NoParams) -> StatusResult: "Gives figures of this process.";
     ToServer "rpc.discover" (NoParams) -> serde_json::Value: "Gives the OpenRPC document of this very build.";
     ToClientNotification "assistant/started" (StartedParams) -> Nothing: "The run exists.";

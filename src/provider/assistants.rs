@@ -29,6 +29,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+use super::check::Offer;
 use super::credentials::Credentials;
 use super::http::{Call, Endpoint, Http, Scheme};
 use super::{Event, Provider, Request};
@@ -110,6 +111,20 @@ impl Provider for Assistants {
         self.upstream.as_ref().ok().map(|upstream| &upstream.endpoint)
     }
 
+    fn models(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        Box::pin(async {
+            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
+            upstream.models().await
+        })
+    }
+
+    fn offer(&self) -> BoxFuture<'_, Result<Offer, Error>> {
+        Box::pin(async {
+            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
+            upstream.offer().await
+        })
+    }
+
     fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
         Box::pin(async {
             let upstream = self.upstream.as_ref().map_err(Error::clone)?;
@@ -129,6 +144,34 @@ impl Upstream {
             .with_provider(provider)
             .with_hint("set ASSISTANT_ID, or `assistant_id` of an assistant in config.toml, to an id such as `asst_…`")
         })
+    }
+
+    /// What the service lists; nothing where it has no such list, as Foundry.
+    async fn models(&self) -> Result<Vec<String>, Error> {
+        let answer = match self.endpoint.send(&Call::get(["models"])).await {
+            Ok(answer) => answer,
+            Err(failure) if matches!(failure.status, Some(404 | 405)) => return Ok(Vec::new()),
+            Err(failure) => return Err(failure.error),
+        };
+        let page: wire::ModelPage = answer.json().await?;
+        let models = page.data.unwrap_or_default().into_iter();
+        Ok(models.filter_map(|model| model.id).collect())
+    }
+
+    /// The assistant that answers, which every service of this wire can be asked for.
+    async fn offer(&self) -> Result<Offer, Error> {
+        let id = self.assistant_id()?;
+        let answer = match self.endpoint.send(&Call::get(["assistants", id])).await {
+            Ok(answer) => answer,
+            Err(failure) if failure.status == Some(404) => return Ok(Offer::Missing(failure.error)),
+            Err(failure) => return Err(failure.error),
+        };
+        let assistant: wire::Assistant = answer.json().await?;
+        let model = assistant
+            .model
+            .map(|model| format!(", with the model `{model}`"))
+            .unwrap_or_default();
+        Ok(Offer::Found(format!("the upstream has the assistant `{id}`{model}")))
     }
 
     async fn list(&self) -> Result<Vec<AssistantEntry>, Error> {

@@ -19,7 +19,7 @@ mod warm;
 pub mod weights;
 mod worker;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -33,10 +33,11 @@ use tokio::time::timeout;
 
 use self::llama::Llama;
 use self::worker::{Job, Worker};
+use super::check::{Checkup, Fault, Finding, Wanted};
 use super::{Asked, CANCEL_DEADLINE, End, Event, Provider, Request};
 use crate::config::ProviderSettings;
 use crate::error::{Error, Kind};
-use crate::protocol::{File, Format, Options, Part};
+use crate::protocol::{CheckDetails, CheckStage, File, Format, Options, Part, StageName};
 
 /// How long a model that has nothing to do stays in memory.
 const IDLE: Duration = Duration::from_secs(300);
@@ -127,6 +128,39 @@ impl Embedded {
         Ok(self.worker.get_or_init(|| started).clone())
     }
 
+    /// The file's stages: that it is there, and that it can be computed.
+    async fn look_at(&self, checkup: &mut Checkup, model: Option<&str>) -> Option<()> {
+        let named = async {
+            let file = self.file(model)?;
+            let message = format!("the model is the file `{}`", file.display());
+            Ok(Finding::new(message).with(file))
+        };
+        let file = checkup.stage(StageName::Settings, named).await?;
+        checkup.stage(StageName::Weights, async { self.weigh(&file) }).await?;
+        let opened = async {
+            let file = file.clone();
+            let opened = tokio::task::spawn_blocking(move || model::open(&file).map(drop)).await;
+            opened.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "looking into the model's file panicked")))?;
+            Ok(Finding::new("its architecture is `llama`, which this dialect computes"))
+        };
+        checkup.stage(StageName::Architecture, opened).await
+    }
+
+    fn weigh(&self, file: &Path) -> Result<Finding, Fault> {
+        let bytes = match std::fs::metadata(file) {
+            Ok(found) => found.len(),
+            Err(_) if file == weights::path(&self.cache_dir) => return Err(weights::missing(&self.cache_dir).into()),
+            Err(_) => return Err(Error::not_found("model file", &file.display().to_string()).into()),
+        };
+        let details = CheckDetails {
+            file: Some(file.display().to_string()),
+            bytes: Some(bytes),
+            ..CheckDetails::default()
+        };
+        let megabytes = bytes / 1_000_000;
+        Ok(Finding::new(format!("the weights are there, {megabytes} MB")).seeing(details))
+    }
+
     async fn find_model(&self) -> Result<(), Error> {
         let file = self.file(None)?;
         let cache_dir = self.cache_dir.clone();
@@ -161,6 +195,29 @@ impl Provider for Embedded {
     fn takes(&self, asked: &Asked<'_>) -> Result<(), Error> {
         let taken = only_text(asked.content).and_then(|()| any_form(asked.options));
         taken.map_err(|error| error.with_provider(&self.name))
+    }
+
+    fn models(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        let name = self.model.as_deref().unwrap_or(weights::MODEL_NAME);
+        let is_there = self.file(None).map(|file| file.is_file());
+        let listed = match is_there {
+            Ok(is_there) if is_there || self.may_fetch => Ok(vec![name.to_owned()]),
+            Ok(_) if self.model.is_none() => Err(weights::missing(&self.cache_dir)),
+            Ok(_) => Err(Error::not_found("model file", name)),
+            Err(error) => Err(error),
+        };
+        let listed = listed.map_err(|error| error.with_provider(&self.name));
+        Box::pin(std::future::ready(listed))
+    }
+
+    /// Fetches nothing.
+    fn check<'a>(&'a self, wanted: Wanted<'a>) -> BoxFuture<'a, Vec<CheckStage>> {
+        Box::pin(async move {
+            let mut checkup = Checkup::begin();
+            // None is the first stage that failed, which the report has.
+            let _ = self.look_at(&mut checkup, wanted.model).await;
+            checkup.end(&[StageName::Settings, StageName::Weights, StageName::Architecture])
+        })
     }
 
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {

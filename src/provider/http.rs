@@ -5,6 +5,7 @@
 mod authorities;
 mod body;
 mod cause;
+pub mod check;
 mod clients;
 mod event_stream;
 mod failure;

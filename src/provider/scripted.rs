@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::play::{Act, Scene};
 use self::script::{Refused, Script};
+use super::check::{Checkup, Finding, Wanted};
 use super::credentials::Credentials;
 use super::{Asked, End, Event, Provider, Request};
 use crate::error::{Error, Kind};
-use crate::protocol::{Format, Part, PartKind, StopReason};
+use crate::protocol::{CheckStage, Format, Part, PartKind, StageName, StopReason};
 
 /// A script as a provider. The file is read again before every run, so its author edits it while assistd goes on.
 #[derive(Debug)]
@@ -102,6 +103,20 @@ impl Provider for Scripted {
                 Err(Error::invalid_params(message).with_provider(&self.name))
             }
         }
+    }
+
+    fn check<'a>(&'a self, _: Wanted<'a>) -> BoxFuture<'a, Vec<CheckStage>> {
+        Box::pin(async {
+            let mut checkup = Checkup::begin();
+            let read = async {
+                self.read()?;
+                let message = format!("the script `{}` can be played", self.path.display());
+                Ok(Finding::new(message))
+            };
+            // Whether it failed is in the report.
+            let _ = checkup.stage(StageName::Script, read).await;
+            checkup.end(&[StageName::Script])
+        })
     }
 
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {

@@ -22,7 +22,7 @@ impl Server {
 
     /// `assistant/get`
     pub(super) fn get_assistant(&mut self, reply: ReplyTo, params: AssistantGetParams) {
-        let configured = self.settings.assistants();
+        let configured = self.choosing.settled(self.settings.clone()).assistants();
         if let Some(entry) = configured.into_iter().find(|entry| entry.name == params.assistant) {
             return self.errand(reply, async move { Ok(entry) });
         }
@@ -38,10 +38,11 @@ impl Server {
 
     /// Those of the settings, then those that upstreams list. An upstream that does not answer becomes a warning.
     fn assistants(&self) -> impl Future<Output = AssistantListResult> + 'static {
-        let mut assistants = self.settings.assistants();
-        let settings = self.settings.clone();
+        let (settings, choosing) = (self.settings.clone(), self.choosing.clone());
         let providers = self.providers.clone();
         async move {
+            let settings = choosing.settle(settings, None).await;
+            let mut assistants = settings.assistants();
             let upstreams = settings.upstream_choices();
             let asked = join_all(upstreams.iter().map(|choice| async {
                 let listing = async {
@@ -65,10 +66,14 @@ impl Server {
     }
 
     /// `provider/list`
-    pub(super) fn list_providers(&self, _: NoParams) -> ProviderListResult {
-        ProviderListResult {
-            providers: self.settings.providers(),
-        }
+    pub(super) fn list_providers(&mut self, reply: ReplyTo, _: NoParams) {
+        let (settings, choosing) = (self.settings.clone(), self.choosing.clone());
+        self.errand(reply, async move {
+            let settings = choosing.settle(settings, None).await;
+            Ok(ProviderListResult {
+                providers: settings.providers(),
+            })
+        });
     }
 
     /// `rpc.discover`. Where the whole does not fit the client's messages, it comes without its descriptions.

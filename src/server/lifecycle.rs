@@ -195,8 +195,24 @@ impl Server {
     }
 
     /// `server/status`
-    pub(super) fn status(&self, _: NoParams) -> StatusResult {
-        let choice = self.settings.choose(None, None).ok();
+    pub(super) fn status(&mut self, reply: ReplyTo, _: NoParams) {
+        let figures = self.figures();
+        let (settings, choosing) = (self.settings.clone(), self.choosing.clone());
+        self.errand(reply, async move {
+            let choice = choosing.settle(settings, None).await.choose(None, None).ok();
+            Ok(StatusResult {
+                provider: choice.map(|choice| ChosenProvider {
+                    name: choice.provider,
+                    dialect: choice.provider_settings.dialect.as_str().to_owned(),
+                    model: choice.model,
+                    reason: choice.reason,
+                }),
+                ..figures
+            })
+        });
+    }
+
+    fn figures(&self) -> StatusResult {
         StatusResult {
             server_info: server_info(),
             process_id: std::process::id(),
@@ -206,12 +222,7 @@ impl Server {
             queued: self.count(|stage| stage == Stage::Queued),
             unsent: self.outbox.unsent() as u64,
             database: self.store.path().map(|path| path.display().to_string()),
-            provider: choice.map(|choice| ChosenProvider {
-                name: choice.provider,
-                dialect: choice.provider_settings.dialect.as_str().to_owned(),
-                model: choice.model,
-                reason: choice.reason,
-            }),
+            provider: None,
         }
     }
 

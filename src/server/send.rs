@@ -93,7 +93,7 @@ impl Server {
             return;
         };
         let thread = (!sending.is_new_thread).then(|| self.store.thread(run.thread_id.clone()));
-        let settings = self.settings.clone();
+        let (settings, choosing) = (self.settings.clone(), self.choosing.clone());
         let providers = self.providers.clone();
         let params = sending.params.clone();
         let stop = run.stop.token();
@@ -105,6 +105,7 @@ impl Server {
                 };
                 let remembered = thread.and_then(|thread| thread.assistant);
                 let assistant = params.assistant.as_deref().or(remembered.as_deref());
+                let settings = choosing.settle(settings, assistant).await;
                 let choice = settings.choose(assistant, params.model.as_deref())?;
                 let mcp = settings.mcp_servers(&choice, params.mcp.as_deref())?;
                 let provider = providers.provider(&settings, &choice)?;

@@ -187,7 +187,10 @@ impl Server {
 
     fn check_assistant(&self, assistant: Option<&str>) -> Result<(), Error> {
         match assistant {
-            Some(name) => self.settings.choose(Some(name), None).map(|_| ()),
+            Some(name) => {
+                let settings = self.choosing.settled(self.settings.clone());
+                settings.choose(Some(name), None).map(|_| ())
+            }
             None => Ok(()),
         }
     }

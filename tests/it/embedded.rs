@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use assistd::config::{Dialect, EMBEDDED_INSTRUCTIONS, ProviderSettings};
 use assistd::error::Kind;
-use assistd::protocol::{Image, Options, Part, Role, StopReason, Tool, Truncation, Usage};
+use assistd::protocol::{Image, Options, Part, Role, StageName, StageStatus, StopReason, Tool, Truncation, Usage};
+use assistd::provider::check::Wanted;
 use assistd::provider::embedded::{Embedded, weights};
 use assistd::provider::{End, Event, Provider, Request};
 use assistd::thread::{Conversation, Message};
@@ -117,6 +118,30 @@ fn failure(events: &[Event]) -> &assistd::error::Error {
         End::Failed(error) => error,
         other => panic!("expected a failure, got {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_check_finds_the_weights_and_what_is_in_them() {
+    let stages = provider().check(Wanted::default()).await;
+    let passed: Vec<StageName> = stages
+        .iter()
+        .filter(|stage| stage.status == StageStatus::Passed)
+        .map(|stage| stage.stage)
+        .collect();
+    assert_eq!(
+        passed,
+        [StageName::Settings, StageName::Weights, StageName::Architecture],
+        "{stages:?}"
+    );
+    assert!(stages[1].details.bytes.is_some_and(|bytes| bytes > 100_000_000));
+    assert_eq!(provider().models().await.unwrap(), ["smollm2"]);
+
+    let no_model = Wanted {
+        model: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
+        ..Wanted::default()
+    };
+    let stages = provider().check(no_model).await;
+    assert_eq!(stages[2].status, StageStatus::Failed, "{stages:?}");
 }
 
 #[tokio::test]

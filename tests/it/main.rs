@@ -18,6 +18,12 @@ mod assistants_judge;
 mod networks;
 /// `assistd ask`, for pipes.
 mod ask;
+/// `provider/check` and `model/list`, against servers, proxies and certificates that are wrong in every way.
+mod checks;
+/// Servers on this machine that are found where nothing is set.
+mod discovery;
+/// `assistd doctor`.
+mod doctor;
 /// `assistd chat`, the console.
 mod console;
 /// The rules that a process keeps, against the real program on real descriptors.

@@ -53,6 +53,8 @@ impl Home {
         command
             .env_clear()
             .env("HOME", self.0.path())
+            // Nor does a server that happens to run on this machine.
+            .env("ASSISTD_DISCOVER", "false")
             .current_dir(self.0.path())
             .args(args);
         command
@@ -80,14 +82,28 @@ impl Home {
 
     /// Asks a daemon in the same home, and gives the result.
     pub fn request(&self, method: &str, params: Value) -> Value {
+        let response = self.respond(|_| {}, method, params);
+        assert!(response.get("error").is_none(), "{response}");
+        response["result"].clone()
+    }
+
+    /// Asks a daemon in the same home, with more set, and gives the response.
+    pub fn respond(&self, set: impl FnOnce(&mut Command), method: &str, params: Value) -> Value {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let output = self.run(&[], &format!("{request}\n"));
+        let mut command = self.command(&[]);
+        set(&mut command);
+        let mut child = command.spawn().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(format!("{request}\n").as_bytes())
+            .unwrap();
+        let output = finish(child);
         let text = stdout(&output);
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let response = lines.rev().find(|message| message["id"] == 1);
-        let response = response.unwrap_or_else(|| panic!("expected a response, found {text}"));
-        assert!(response.get("error").is_none(), "{response}");
-        response["result"].clone()
+        response.unwrap_or_else(|| panic!("expected a response, found {text}"))
     }
 
     /// The messages of the thread that was written to last, oldest first, as `(role, status, text)`.

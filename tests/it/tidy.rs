@@ -9,10 +9,6 @@ const LONG: usize = 400;
 
 /// Files that are longer than [`LONG`], and the answer to the question why.
 const LONG_FILES: &[(&str, &str)] = &[
-    (
-        "src/config/choice.rs",
-        "the order of choice, and a table of tests for it",
-    ),
     ("src/frame.rs", "one automaton over both framings"),
     (
         "src/protocol/assistant.rs",

@@ -72,10 +72,13 @@ transcripts! {
     mcp_mixed
     mcp_mixed_called
     mcp_unasked
+    models
     notification
     omitted
     params
     pipe
+    provider_check
+    provider_check_wrong
     reading
     script
     send

@@ -39,13 +39,18 @@ impl Names {
 
 /// The text with one time in place of all.
 fn without_times(text: &str) -> String {
-    const MEMBERS: [&str; 3] = ["\"createdAt\":", "\"updatedAt\":", "\"endedAt\":"];
-    MEMBERS.iter().fold(text.to_owned(), |text, member| {
+    const MEMBERS: [(&str, &str); 4] = [
+        ("\"createdAt\":", "1795341873015"),
+        ("\"updatedAt\":", "1795341873015"),
+        ("\"endedAt\":", "1795341873015"),
+        ("\"elapsedMs\":", "1"),
+    ];
+    MEMBERS.iter().fold(text.to_owned(), |text, (member, time)| {
         let mut pieces = text.split(member);
         let first = pieces.next().unwrap_or_default().to_owned();
         pieces.fold(first, |text, piece| {
             let rest = piece.trim_start_matches(|digit: char| digit.is_ascii_digit());
-            format!("{text}{member}1795341873015{rest}")
+            format!("{text}{member}{time}{rest}")
         })
     })
 }
