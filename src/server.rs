@@ -78,6 +78,8 @@ pub(crate) struct Server {
     started_at: Instant,
     /// Runs whose end the database does not have yet.
     unfolded: usize,
+    /// The journal holds runs that are left to the next daemon.
+    has_left_runs: bool,
     wire_log: Option<crate::wire_log::WireLog>,
 }
 
@@ -201,6 +203,7 @@ impl Server {
             shutdown: None,
             started_at: Instant::now(),
             unfolded: 0,
+            has_left_runs: false,
         };
         (server, asks)
     }
@@ -277,7 +280,10 @@ impl Server {
             Done::Prepared(run_id, result) => self.on_prepared(&run_id, *result),
             Done::Begun(run_id, result) => self.on_begun(&run_id, result),
             Done::Started(run_id, result) => self.on_started(&run_id, result),
-            Done::Ended(run_id, ended) => self.finish(&run_id, ended.end, ended.rest),
+            Done::Ended(run_id, ended) => match ended.end {
+                Some(end) => self.finish(&run_id, end, ended.rest),
+                None => self.leave_run(&run_id),
+            },
             Done::Drained(thread_id) => self.on_drained(&thread_id),
             Done::Folded(result) => self.on_folded(result),
             Done::Deleted(thread_id, reply, result) => self.on_deleted(&thread_id, reply, result),

@@ -18,6 +18,7 @@ mod messages;
 mod page;
 mod record;
 mod recovery;
+mod rounds;
 mod runs;
 mod schema;
 mod threads;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::journal::Journal;
@@ -37,8 +39,10 @@ pub use crate::config::Role;
 use self::database::Database;
 use self::failure::Failure;
 use self::worker::Worker;
-use crate::protocol::{MessageEntry, Metadata, Part, RunEntry, ThreadEntry, ThreadUpdateParams, Truncation};
-use crate::thread::Conversation;
+use crate::protocol::{
+    MessageEntry, Metadata, Options, Part, RunEntry, ThreadEntry, ThreadUpdateParams, Tool, ToolOutput, Truncation,
+};
+use crate::thread::{Conversation, Round};
 use crate::transcript::{Mark, Outcome};
 
 /// Where to keep everything.
@@ -81,10 +85,12 @@ pub struct NewRun {
     pub run_id: String,
     /// Where it answers.
     pub thread: Target,
-    /// Our id of the user's message.
+    /// Our id of the user's message, if it has one.
     pub message_id: String,
-    /// What the user said.
-    pub content: Vec<Part>,
+    /// What the user said. None where it goes on from the thread's last run, whose calls `outputs` answer.
+    pub content: Option<Vec<Part>>,
+    /// Outputs of calls that the thread's last run left open; `invalidParams` where it left none of that id.
+    pub outputs: Vec<ToolOutput>,
     /// The provider's name.
     pub provider: String,
     /// The model, where it is known by now.
@@ -93,6 +99,19 @@ pub struct NewRun {
     pub assistant: Option<String>,
     /// Whether it has to wait for another run of the thread; its message enters the thread with [`Store::start`].
     pub queued: bool,
+    /// What takes it up again if this process dies; none where its upstream does not go on by itself.
+    pub background: Option<Background>,
+}
+
+/// What a run asks for that nothing else keeps: with it another process goes on.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Background {
+    /// The instructions, in full.
+    pub instructions: Option<String>,
+    /// The tools that the model may call.
+    pub tools: Vec<Tool>,
+    /// Sampling and limits.
+    pub options: Options,
 }
 
 /// A run that is stored.
@@ -109,6 +128,8 @@ pub struct Begun {
 pub struct Snapshot {
     /// The thread's history, the run's own question last.
     pub conversation: Conversation,
+    /// The rounds of the run that this one goes on from, with the outputs that it brought.
+    pub rounds: Vec<Round>,
     /// What its provider left on the thread.
     pub anchor: Option<Value>,
     /// Where to write down what it says.
@@ -285,10 +306,11 @@ fn without_the_dead<T>(
     }
 }
 
-fn snapshot((conversation, anchor): runs::Material, journal: &Journal) -> Snapshot {
+fn snapshot(material: runs::Material, journal: &Journal) -> Snapshot {
     Snapshot {
-        conversation,
-        anchor,
+        conversation: material.conversation,
+        rounds: material.rounds,
+        anchor: material.anchor,
         journal: journal.clone(),
     }
 }

@@ -16,11 +16,12 @@ use crate::ids;
 use crate::outbox::{Address, Body};
 use crate::protocol::{
     Metadata, OnBusy, Options, RunStatus, SendParams, SendResult, StartedParams, StopReason, ThreadEntry, Tool,
+    ToolOutput,
 };
 use crate::provider::{Provider, Request};
 use crate::rpc::{self, Id};
 use crate::run::{self, Start, Stop};
-use crate::store::{Begun, NewRun, NewThread, Snapshot, Target};
+use crate::store::{Background, Begun, NewRun, NewThread, Snapshot, Target};
 use crate::transcript::Transcript;
 
 /// How many runs may be live at once.
@@ -109,6 +110,13 @@ impl Server {
                     () = stop.cancelled() => {}
                     ready = provider.prepare() => ready?,
                 }
+                if params.has_outputs() && params.content.is_some() && !provider.takes_outputs_with_message() {
+                    return Err(Error::invalid_params(format!(
+                        "provider `{}` takes either `toolOutputs` or `content`, not both at once",
+                        choice.provider
+                    ))
+                    .with_hint("send the outputs first, and the message when the answer to them is there"));
+                }
                 Ok(Prepared::new(params, choice, provider))
             };
             let prepared = prepared.await;
@@ -141,6 +149,11 @@ impl Server {
         let is_busy = in_the_way.is_some() || queue.draining > 0;
         let on_busy = sending.params.on_busy.unwrap_or_default();
         if let Some(in_the_way) = in_the_way {
+            if sending.params.has_outputs() {
+                return Err(Error::invalid_params(format!(
+                    "thread `{thread_id}` waits for no tool outputs: it has a run under way"
+                )));
+            }
             if on_busy == OnBusy::Error {
                 return Err(busy(&thread_id, &in_the_way, "has a run under way"));
             }
@@ -254,7 +267,7 @@ impl Server {
             tools: prepared.tools,
             options: prepared.options,
             anchor: snapshot.anchor,
-            rounds: Vec::new(),
+            rounds: snapshot.rounds,
             cancel: run.stop.token(),
         };
         let start = Start {
@@ -307,6 +320,13 @@ impl Prepared {
     }
 }
 
+impl SendParams {
+    /// Whether it brings the outputs of calls.
+    fn has_outputs(&self) -> bool {
+        self.tool_outputs.as_ref().is_some_and(|outputs| !outputs.is_empty())
+    }
+}
+
 impl SendResult {
     /// The answer of a send that does not wait.
     fn started(run_id: &str, thread_id: &str, status: RunStatus) -> Self {
@@ -338,11 +358,19 @@ fn new_run(run_id: &str, thread_id: &str, sending: Sending, prepared: &Prepared,
             truncation: prepared.choice.truncation.unwrap_or_default(),
         }),
     };
+    let outputs = params.tool_outputs.into_iter().flatten();
+    let background = prepared.provider.keeps_running().then(|| Background {
+        instructions: prepared.instructions.clone(),
+        tools: prepared.tools.clone(),
+        options: prepared.options.clone(),
+    });
     NewRun {
         run_id: run_id.to_owned(),
         thread,
         message_id: ids::message(),
-        content: params.content.0,
+        content: params.content.map(|content| content.0),
+        outputs: outputs.map(ToolOutput::from).collect(),
+        background,
         provider: prepared.choice.provider.clone(),
         model: prepared.choice.model.clone(),
         assistant: prepared.choice.assistant.clone(),
@@ -360,9 +388,18 @@ fn check(params: &SendParams) -> Result<(), Error> {
         crate::protocol::Part::Text { text, .. } => !text.is_empty(),
         _ => true,
     };
-    if !params.content.0.iter().any(is_said) {
+    match &params.content {
+        Some(content) if !content.0.iter().any(is_said) => {
+            return Err(Error::invalid_params(
+                "expected `content` to say something, found it empty",
+            ));
+        }
+        None if !params.has_outputs() => return Err(Error::invalid_params("expected `content`, which is missing")),
+        _ => {}
+    }
+    if params.has_outputs() && params.thread_id.is_none() {
         return Err(Error::invalid_params(
-            "expected `content` to say something, found it empty",
+            "expected `threadId` with `toolOutputs`: they belong to the thread whose last run left the calls open",
         ));
     }
     if let Some(metadata) = &params.metadata {

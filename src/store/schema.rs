@@ -15,7 +15,8 @@ use super::folder::private;
 ///
 /// In all tables `key` is for joins and never leaves the database; `id` is what the wire knows. Times are milliseconds
 /// since 1970. Words are those of the wire.
-pub const STEPS: &[&str] = &["
+pub const STEPS: &[&str] = &[
+    "
 CREATE TABLE thread (
     key INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -74,7 +75,14 @@ CREATE TABLE anchor (                  -- what a provider wants back with the th
     value TEXT NOT NULL,               -- JSON
     PRIMARY KEY (thread, provider)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+ALTER TABLE run ADD COLUMN rounds TEXT NOT NULL DEFAULT '[]';  -- a JSON array: its rounds that ended with calls
+ALTER TABLE run ADD COLUMN continues INTEGER REFERENCES run (key) ON DELETE SET NULL;  -- whose calls it has answered
+ALTER TABLE run ADD COLUMN background TEXT;  -- a JSON object, until the end: what takes it up after its process died
+CREATE INDEX run_continues ON run (continues) WHERE continues IS NOT NULL;
+",
+];
 
 /// Brings a database to the shape that `steps` lead to. To be called in turn. `path` is the database, none in memory.
 pub fn migrate(connection: &mut Connection, steps: &[&str], path: Option<&Path>) -> Result<(), Failure> {

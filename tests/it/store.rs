@@ -31,11 +31,13 @@ fn run(id: &str, thread: Target, text: &str) -> NewRun {
         run_id: id.into(),
         thread,
         message_id: format!("{id}-question"),
-        content: vec![Part::text(text)],
+        content: Some(vec![Part::text(text)]),
+        outputs: Vec::new(),
         provider: "local".into(),
         model: Some("small".into()),
         assistant: Some("work".into()),
         queued: false,
+        background: None,
     }
 }
 
