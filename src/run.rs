@@ -75,6 +75,14 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// The end of a run of a dead process that is stopped before its provider is asked; it may be left again.
+    pub fn before_taken_up(stop: &Stop) -> Ended {
+        Ended {
+            end: (!stop.is_left()).then(|| stop.end()),
+            rest: None,
+        }
+    }
+
     /// The end of a run of a dead process that cannot be taken up.
     pub fn interrupted(error: Option<Error>) -> Ended {
         let end = RunEnd {

@@ -15,6 +15,7 @@ mod folder;
 mod journal;
 mod marks;
 mod messages;
+mod orphan;
 mod page;
 mod record;
 mod recovery;
@@ -30,8 +31,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 pub use self::journal::Journal;
+pub use self::orphan::Orphan;
 pub use self::record::{Batch, RECORD_TEXT_MAX};
 pub use self::worker::Reply;
 pub use crate::config::Role;
@@ -150,12 +153,24 @@ impl Store {
     /// Starts the store's thread. Returns at once; the thread opens the database for the first call, or at once where a
     /// daemon finds that a dead process left a journal.
     pub fn open(place: Place, role: Role) -> Store {
+        Store::with_worker(place, role, None)
+    }
+
+    /// The same for a process that takes up runs of dead ones which go on upstream: a daemon finds them when it opens the
+    /// database, or when one is in the way. Any other process ends them.
+    pub fn open_for_orphans(place: Place, role: Role) -> (Store, UnboundedReceiver<Orphan>) {
+        let (orphanage, orphans) = mpsc::unbounded_channel();
+        let orphanage = (role == Role::Daemon).then_some(orphanage);
+        (Store::with_worker(place, role, orphanage), orphans)
+    }
+
+    fn with_worker(place: Place, role: Role, orphanage: Option<UnboundedSender<Orphan>>) -> Store {
         let path = match &place {
             Place::Folder(path) => Some(folder::Folder::database_in(path).into()),
             Place::Memory => None,
         };
         Store {
-            worker: Worker::start(place, role),
+            worker: Worker::start(place, role, orphanage),
             path,
         }
     }
@@ -239,18 +254,15 @@ impl Store {
     }
 
     /// Stores a run, its thread if that is new, and the user's message: from now on the run exists, and kill -9 does
-    /// not lose it. `busy` if the thread has a run under way and this one does not wait; `data.runId` names it.
+    /// not lose it. `busy` if the thread has a run under way and this one does not wait; `data.runId` names it. Behind an
+    /// [`Orphan`] it waits, whatever was asked.
     pub fn begin(&self, new: NewRun) -> Reply<Begun> {
-        self.worker.call(move |database| {
-            let journal = database.journal()?;
-            without_the_dead(database, |database| {
-                database.write(|tx| {
-                    let (thread_id, material) = runs::begin(tx, &new, journal.name())?;
-                    let thread = threads::entry(tx, &thread_id)?;
-                    let snapshot = material.map(|material| snapshot(material, &journal));
-                    Ok(Begun { thread, snapshot })
-                })
-            })
+        self.worker.call(move |database| match begin(database, &new) {
+            Err(Failure::Busy { run_id, .. }) if database.is_adopted(&run_id) => {
+                let queued = true;
+                begin(database, &NewRun { queued, ..new })
+            }
+            begun => begun,
         })
     }
 
@@ -293,6 +305,18 @@ impl Store {
     {
         self.worker.call(move |database| database.write(change))
     }
+}
+
+fn begin(database: &mut Database, new: &NewRun) -> Result<Begun, Failure> {
+    let journal = database.journal()?;
+    without_the_dead(database, |database| {
+        database.write(|tx| {
+            let (thread_id, material) = runs::begin(tx, new, journal.name())?;
+            let thread = threads::entry(tx, &thread_id)?;
+            let snapshot = material.map(|material| snapshot(material, &journal));
+            Ok(Begun { thread, snapshot })
+        })
+    })
 }
 
 /// Tries once more if what was in the way belongs to a process that has died.

@@ -199,7 +199,7 @@ impl Known {
     fn close(&mut self) -> Result<(), Differs> {
         if std::mem::take(&mut self.is_open) {
             let message = self.messages.pop_front();
-            if message.is_some_and(|message| !message.is_again()) {
+            if message.is_some_and(|message| !message.has_text_again()) {
                 return Err(Differs);
             }
         }
@@ -210,10 +210,12 @@ impl Known {
 impl KnownMessage {
     /// Whether all that is known of it came again.
     fn is_again(&self) -> bool {
-        let texts = self.said.texts.iter().zip(&self.places);
-        texts.into_iter().all(|((_, _, text), place)| *place == text.len())
-            && self.said.annotations.is_empty()
-            && self.said.images.is_empty()
+        self.has_text_again() && self.said.annotations.is_empty() && self.said.images.is_empty()
+    }
+
+    fn has_text_again(&self) -> bool {
+        let mut texts = self.said.texts.iter().zip(&self.places);
+        texts.all(|((_, _, text), place)| *place == text.len())
     }
 
     /// What of this piece is not known, and counts it as come again.
@@ -240,3 +242,6 @@ fn differs() -> Error {
     )
     .with_hint("ask again")
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,7 @@ impl Server {
                 journal: None,
                 transcript: Rc::new(RefCell::new(Transcript::default())),
                 seq: Rc::new(Cell::new(0)),
+                is_orphan: false,
             },
         );
         self.arrive(&thread_id, Arrival::Send(run_id));

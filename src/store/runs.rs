@@ -8,8 +8,11 @@ use super::column::{
     read_word, word,
 };
 use super::failure::Failure;
+use super::journal::Journal;
 use super::messages::{self, Within};
-use super::{NewRun, Target, now, rounds, threads};
+use super::orphan::Orphan;
+use super::record::Batch;
+use super::{Background, NewRun, Target, now, rounds, snapshot, threads};
 use crate::error::{Error, Kind};
 use crate::protocol::{Part, RunEntry, RunStatus};
 use crate::thread::{Conversation, Round};
@@ -27,6 +30,7 @@ pub struct Material {
 pub struct Live {
     /// Its key.
     key: i64,
+    id: String,
     /// Its thread's key.
     thread: i64,
     status: RunStatus,
@@ -34,6 +38,7 @@ pub struct Live {
     message_id: String,
     /// The user's message, while it is not in the thread.
     content: Option<Vec<Part>>,
+    background: Option<Background>,
 }
 
 /// Stores a run of this `owner`, and its thread if that is new; the thread's id, and what the run needs unless it waits.
@@ -126,7 +131,8 @@ pub fn set_anchor(tx: &Transaction, thread: i64, provider: &str, anchor: &serde_
 pub fn live(tx: &Transaction, id: &str) -> Result<Option<Live>, Failure> {
     let live = tx
         .prepare_cached(
-            "SELECT key, thread, status, provider, message_id, content FROM run WHERE id = ?1 AND ended_at IS NULL",
+            "SELECT key, thread, status, provider, message_id, content, background, id FROM run
+             WHERE id = ?1 AND ended_at IS NULL",
         )?
         .query_row([id], |row| {
             Ok(Live {
@@ -136,6 +142,8 @@ pub fn live(tx: &Transaction, id: &str) -> Result<Option<Live>, Failure> {
                 provider: row.get(3)?,
                 message_id: row.get(4)?,
                 content: read_optional_json(row, 5)?,
+                background: read_optional_json(row, 6)?,
+                id: row.get(7)?,
             })
         })
         .optional()?;
@@ -155,6 +163,28 @@ pub fn live_of(tx: &Transaction, owner: &str) -> Result<Vec<String>, Failure> {
         tx.prepare_cached("SELECT id FROM run WHERE owner = ?1 ORDER BY status <> 'inProgress', key")?;
     let ids = statement.query_map([owner], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// Whether a process has a run that goes on upstream though nobody listens.
+pub fn has_background(tx: &Transaction, owner: &str) -> Result<bool, Failure> {
+    let mut statement = tx.prepare_cached("SELECT 1 FROM run WHERE owner = ?1 AND background IS NOT NULL LIMIT 1")?;
+    Ok(statement.exists([owner])?)
+}
+
+/// Makes a dead process's run the heir's own; none if the run does not go on by itself.
+pub fn adopt(tx: &Transaction, live: &Live, heir: &Journal, records: Batch) -> Result<Option<Orphan>, Failure> {
+    let Some(background) = live.background.clone() else {
+        return Ok(None);
+    };
+    tx.prepare_cached("UPDATE run SET owner = ?2 WHERE key = ?1")?
+        .execute((live.key, heir.name()))?;
+    let material = material(tx, live.thread, live.key, &live.provider)?;
+    Ok(Some(Orphan {
+        run: entry(tx, &live.id)?,
+        background,
+        snapshot: snapshot(material, heir),
+        records,
+    }))
 }
 
 /// The journals of all processes that have runs.

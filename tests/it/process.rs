@@ -16,6 +16,7 @@ mod side_by_side;
 mod signals;
 mod silence;
 mod stdio;
+mod taken_up;
 mod upstreams;
 
 use std::fs::File;
