@@ -211,6 +211,28 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_the_first_schema_are_brought_forward() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.db");
+        let old = at(&path, &STEPS[..1]).unwrap();
+        old.execute_batch(
+            "INSERT INTO thread VALUES (1, 't', NULL, NULL, '{}', 'auto', 0, 0, 0, 0);
+             INSERT INTO run (id, thread, status, provider, message_id, seq, steps, tool_calls, created_at)
+             VALUES ('r', 1, 'completed', 'p', 'm', 3, '[]', '[]', 0);",
+        )
+        .unwrap();
+        drop(old);
+        let new = at(&path, STEPS).unwrap();
+        let row: (String, Option<i64>, Option<String>) = new
+            .query_row("SELECT rounds, continues, background FROM run", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .unwrap();
+        assert_eq!(row, ("[]".to_owned(), None, None));
+        new.execute("DELETE FROM thread", []).unwrap();
+    }
+
+    #[test]
     fn the_tables_can_be_made() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, STEPS, None).unwrap();

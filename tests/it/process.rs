@@ -17,6 +17,7 @@ mod signals;
 mod silence;
 mod stdio;
 mod taken_up;
+mod tool_outputs;
 mod upstreams;
 
 use std::fs::File;

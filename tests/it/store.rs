@@ -1,7 +1,9 @@
 //! The store by its public face: real files, several handles on one folder, and journals of the dead.
 
 mod death;
+mod orphans;
 mod place;
+mod rounds;
 mod runs;
 
 use std::path::Path;

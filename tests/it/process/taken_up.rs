@@ -160,6 +160,26 @@ fn a_run_whose_client_is_gone_is_left_to_the_next_daemon() {
     assert_eq!(run["text"], counted(200));
 }
 
+/// Whoever closes the editor did not mean an answer that another one had asked for.
+#[test]
+fn a_daemon_that_is_shut_down_leaves_what_it_took_up() {
+    let home = Home::with_script(&counting(300));
+    let (daemon, thread, run) = begin(&home);
+    kill_after_deltas(daemon, 1);
+    let mut daemon = Daemon::start(&home);
+    daemon.request(1, "run/get", json!({ "runId": run }));
+    assert_eq!(daemon.result(1)["status"], "inProgress");
+    daemon.request(2, "shutdown", json!({}));
+    daemon.result(2);
+    daemon.notify("exit");
+    daemon.finish(0);
+    let (_, run) = outlive(&home, &thread, &run);
+    assert_eq!(
+        (end_of(&run), &run["text"]),
+        (("completed", "endTurn"), &json!(counted(300)))
+    );
+}
+
 /// A script that asks for something else is not held up, and ends nothing.
 #[test]
 fn a_client_that_only_looks_leaves_it_to_the_next_daemon() {
