@@ -139,7 +139,10 @@ pub async fn take_up(start: Start) -> Ended {
     let Some(stream) = run.provider.resume(run.request.clone()) else {
         return run.finish(Ended::interrupted(None));
     };
+    let kept = run.transcript.borrow().seq();
     let ended = match run.replay(stream, known).await {
+        // Nothing came of it: it ended when its process died.
+        Ok((Some(End::Failed(error)), _)) if run.transcript.borrow().seq() == kept => Ended::interrupted(Some(error)),
         Ok(round) => run.rounds(Some(round)).await,
         Err(error) => Ended::interrupted(Some(error)),
     };
@@ -215,10 +218,7 @@ impl Run {
                 return unanswered(StopReason::ToolLimit, RunStatus::Incomplete, &round.calls).into();
             }
             let Some(outputs) = self.call_tools(&round.calls).await else {
-                return Ended {
-                    end: Some(self.stop.end()),
-                    rest: self.stopped_between_rounds(round),
-                };
+                return self.stopped_between_rounds(round);
             };
             round.outputs = outputs;
             self.request.rounds.push(round);
@@ -285,13 +285,22 @@ impl Run {
     }
 
     /// A run that is stopped while the client's tools are called holds its thread upstream: asked to answer with a
-    /// token that has fired, the provider only tells the upstream to stop.
-    fn stopped_between_rounds(&self, round: Round) -> Option<Rest> {
-        let anchor = self.transcript.borrow().anchor().cloned()?;
-        let mut request = self.request.clone();
-        request.anchor = Some(anchor);
-        request.rounds.push(round);
-        Some(self.provider.answer(request))
+    /// token that has fired, the provider only tells the upstream to stop. A client that is gone may be back with the
+    /// outputs, so then its upstream goes on waiting for them, which costs nothing.
+    fn stopped_between_rounds(&self, round: Round) -> Ended {
+        let mut end = self.stop.end();
+        if self.stop.is_left() {
+            end.tool_calls = round.calls.iter().map(ToolCallEntry::from).collect();
+            return end.into();
+        }
+        let anchor = self.transcript.borrow().anchor().cloned();
+        let rest = anchor.map(|anchor| {
+            let mut request = self.request.clone();
+            request.anchor = Some(anchor);
+            request.rounds.push(round);
+            self.provider.answer(request)
+        });
+        Ended { end: Some(end), rest }
     }
 
     /// The end of a run that was stopped. One that nobody listens to any more goes on where its upstream keeps it.

@@ -6,7 +6,8 @@
 //!
 //! The order that loses nothing: [`Store::begin`] is answered before anything is sent upstream; a delta is in the
 //! [`Journal`] before it is shown; the end is in it before it is shown; [`Store::finish`] folds the run; when no run is
-//! left, [`Journal::reset`] forgets the journal. After kill -9 the next daemon finds the journal and does the rest.
+//! left, [`Journal::reset`] forgets the journal. After kill -9 the next daemon finds the journal and does the rest; a run
+//! that goes on upstream becomes its own, as an [`Orphan`].
 
 mod column;
 mod database;

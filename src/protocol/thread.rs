@@ -230,7 +230,8 @@ pub struct RunEntry {
     /// Its steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<RunStep>,
-    /// The calls that nobody has answered, where `stopReason` is `toolCalls` or `toolLimit`.
+    /// The calls that nobody has answered, where `stopReason` is `toolCalls` or `toolLimit`, or `clientGone` while they
+    /// were waited for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCallEntry>,
     /// The run that left the calls open whose outputs this one was asked with: it answers the same message.

@@ -43,7 +43,6 @@ impl Run {
         mut known: Known,
     ) -> Result<RoundEnd, Error> {
         let token = self.stop.token();
-        let mut is_new = false;
         while !known.is_caught_up() {
             let event = tokio::select! {
                 biased;
@@ -53,19 +52,14 @@ impl Run {
             let Some(event) = event else {
                 return Ok((self.take(None), None));
             };
+            let mut end = None;
             for event in known.pass(event).map_err(|Differs| differs())? {
-                match event {
-                    // Nothing new came of it: it could not be taken up.
-                    Event::End(End::Failed(error)) if !is_new => return Err(error),
-                    event => {
-                        is_new = true;
-                        if let Some(end) = self.take(Some(event)) {
-                            return Ok((Some(end), None));
-                        }
-                    }
-                }
+                end = self.take(Some(event));
             }
             self.flush();
+            if end.is_some() {
+                return Ok((end, None));
+            }
         }
         Ok(self.listen(stream).await)
     }

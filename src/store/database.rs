@@ -86,7 +86,9 @@ impl Database {
     pub fn adopt(&mut self, orphan: Orphan) {
         self.adopted.push(orphan.run.run_id.clone());
         // If nobody takes it any more, this process is about to leave: the next daemon finds it in our journal.
-        let _ = self.orphanage.as_ref().map(|orphanage| orphanage.send(orphan));
+        if let Some(orphanage) = &self.orphanage {
+            let _ = orphanage.send(orphan);
+        }
     }
 
     /// Whether a run was a dead process's before it was ours.

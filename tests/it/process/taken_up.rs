@@ -213,6 +213,22 @@ fn an_upstream_that_says_something_else_now_is_not_believed() {
     }
 }
 
+/// It cannot be reached any more: what was shown is what there is.
+#[test]
+fn an_upstream_that_fails_at_once_leaves_the_run_interrupted() {
+    let home = Home::with_script(&script("{ text = \"one \" }, { stall = true }"));
+    let (daemon, thread, run) = begin(&home);
+    kill_after_deltas(daemon, 1);
+    let failing = "{ retry = { attempts = 1 } }, { error = { kind = \"network\", message = \"no way there\" } }";
+    home.write("script.toml", &script(failing));
+    let (_, run) = outlive(&home, &thread, &run);
+    assert_eq!(
+        (end_of(&run), &run["text"]),
+        (("interrupted", "daemonKilled"), &json!("one "))
+    );
+    assert_eq!(run["error"]["data"]["kind"], "network");
+}
+
 /// Without its provider a run cannot be taken up, and its thread is free.
 #[test]
 fn a_run_whose_provider_does_not_keep_it_is_interrupted() {

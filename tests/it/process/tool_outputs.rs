@@ -56,6 +56,29 @@ fn a_call_that_was_open_at_kill_9_can_be_answered_later() {
     daemon.leave();
 }
 
+/// The editor is gone while its tool is called, and comes back with what the tool gave.
+#[test]
+fn a_call_that_was_open_when_the_client_left_can_be_answered_later() {
+    let home = Home::with_script(SCRIPT);
+    let (mut daemon, thread, run) = in_the_second_call(&home);
+    daemon.close_output();
+    daemon.finish(0);
+    let mut daemon = Daemon::start(&home);
+    daemon.request(1, "run/get", json!({ "runId": run }));
+    let left = daemon.result(1);
+    assert_eq!(
+        (&left["stopReason"], &left["toolCalls"][0]["callId"]),
+        (&json!("clientGone"), &json!("call_2"))
+    );
+    let outputs = json!([{ "callId": "call_2", "output": "B" }]);
+    let send = json!({ "threadId": thread, "toolOutputs": outputs, "token": 2 });
+    daemon.request(2, "assistant/send", send);
+    assert_eq!(daemon.notification("assistant/delta", 2)["text"], "All");
+    daemon.request(3, "assistant/cancel", json!({ "threadId": thread }));
+    daemon.result(2);
+    daemon.leave();
+}
+
 #[test]
 fn a_cancelled_run_keeps_its_rounds() {
     let home = Home::with_script(SCRIPT);
