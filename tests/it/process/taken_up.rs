@@ -160,6 +160,53 @@ fn a_run_whose_client_is_gone_is_left_to_the_next_daemon() {
     assert_eq!(run["text"], counted(200));
 }
 
+/// Two editors: one is killed, and the other, which was there all the time, comes upon its run.
+#[test]
+fn a_daemon_that_finds_it_in_the_way_takes_it_up() {
+    let home = Home::with_script(&counting(100));
+    let mut other = Daemon::start(&home);
+    other.request(1, "thread/list", json!({}));
+    other.result(1);
+    let (daemon, thread, run) = begin(&home);
+    kill_after_deltas(daemon, 5);
+    other.ask_in(2, &thread, "history");
+    assert_eq!(other.notification("assistant/started", 2)["status"], "queued");
+    other.result(2);
+    let whole = counted(100);
+    assert_eq!(other.text(2), format!("user: count\nassistant: {whole}\nuser: history"));
+    other.request(3, "run/get", json!({ "runId": run }));
+    assert_eq!(end_of(&other.result(3)), ("completed", "endTurn"));
+    // Its thread is as any other.
+    other.ask_in(4, &thread, "history");
+    other.result(4);
+    other.leave();
+}
+
+/// Settings may come with `initialize` only: what they are needed for waits until they are there.
+#[test]
+fn settings_of_the_client_are_waited_for() {
+    let home = Home::new();
+    let script = home.write("answers.toml", &counting(40));
+    let settings = json!({ "capabilities": {}, "settings": { "providers": { "mine": { "dialect": "scripted", "script": script } }, "defaultProvider": "mine" } });
+    let mut daemon = Daemon::start(&home);
+    daemon.request(1, "initialize", settings.clone());
+    daemon.result(1);
+    daemon.ask(2, "count");
+    let run = daemon.notification("assistant/delta", 2);
+    daemon.kill();
+    let mut daemon = Daemon::start(&home);
+    daemon.request(1, "initialize", settings);
+    daemon.result(1);
+    daemon.ask_in(2, &run["threadId"], "history");
+    daemon.result(2);
+    let whole = counted(40);
+    assert_eq!(
+        daemon.text(2),
+        format!("user: count\nassistant: {whole}\nuser: history")
+    );
+    daemon.leave();
+}
+
 /// Whoever closes the editor did not mean an answer that another one had asked for.
 #[test]
 fn a_daemon_that_is_shut_down_leaves_what_it_took_up() {
