@@ -38,6 +38,7 @@
 //! - A run's messages are queued before its end, so nothing of a run comes after its `assistant/completed`, and that comes
 //!   before the response.
 //! - Every request gets exactly one response, and every run exactly one end, also after a panic.
+//! - What goes on upstream outlives its process: the journal keeps the run, and the next daemon takes it up.
 //! - Everything that queues is bounded: a client that does not read stops its upstreams, then its own requests, and
 //!   nobody else.
 //! - Only the store knows SQL; only a provider's dialect knows its upstream; none of them knows JSON-RPC.

@@ -30,6 +30,9 @@ pub const LANE_ROOM: usize = 64;
 /// How many responses may wait before assistd stops reading the client.
 pub const RESPONSE_ROOM: usize = 1024;
 
+/// How long a message may be that nobody reads: text is cut as for a client that takes lines.
+const UNREAD_MESSAGE: usize = 60 * 1024;
+
 /// The handle by which messages are queued. Cheap to clone; never blocks.
 #[derive(Clone)]
 pub struct Outbox(Rc<Shared>);
@@ -113,6 +116,13 @@ impl Outbox {
             filled: Notify::new(),
             drained: Notify::new(),
         }))
+    }
+
+    /// An outbox that nobody reads: what is queued is forgotten at once, and there is always room.
+    pub fn nowhere() -> Self {
+        let outbox = Outbox::new(Framing::Lines, UNREAD_MESSAGE);
+        outbox.0.queue.borrow_mut().is_broken = true;
+        outbox
     }
 
     /// How the client frames, and the largest line or body that it takes. Holds for what is written from now on.

@@ -57,6 +57,12 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
+    /// Whether a message can follow directly on the outputs of calls that an earlier run left open. Where an upstream
+    /// waits for just the outputs, a request with both is refused before anything is stored.
+    fn takes_outputs_with_message(&self) -> bool {
+        true
+    }
+
     /// The way to the upstream; none where there is no network between.
     fn endpoint(&self) -> Option<&Endpoint> {
         None
@@ -96,6 +102,12 @@ pub trait Provider: Send + Sync {
         None
     }
 
+    /// Whether an answer goes on upstream though nobody listens, so that [`Provider::resume`] can take it up. Such a run
+    /// is not cancelled when the client is gone: it is left to the next daemon.
+    fn keeps_running(&self) -> bool {
+        false
+    }
+
     /// The assistants that the upstream itself lists; empty where the dialect has none.
     fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
         Box::pin(async { Ok(Vec::new()) })
@@ -116,6 +128,11 @@ pub struct Asked<'a> {
 }
 
 /// What to answer, and how. One request is one round: after tool calls the run asks again with `rounds` longer by one.
+///
+/// Where a client sends the outputs of calls that an earlier run left open, and no message, the request looks like the
+/// next round of that run: the conversation ends with the question that it answered, and `rounds` are its rounds (its
+/// anchor tells whether the upstream still waits). With a message it is a new turn: the calls and outputs stand in the
+/// conversation, in [`crate::thread::Message::round`], and the message stands behind them.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The model's name at the upstream; the dialect's default where absent.
@@ -130,7 +147,8 @@ pub struct Request {
     pub options: Options,
     /// What this provider left on the thread with [`Event::Anchor`], in this run or an earlier one.
     pub anchor: Option<Value>,
-    /// The rounds of this run so far, each ended by tool calls that have been answered.
+    /// The rounds of this run so far, each ended by tool calls that have been answered; before them those of the runs
+    /// that it goes on from, of whose last calls some may have no output (see [`Round::output`]).
     pub rounds: Vec<Round>,
     /// Fires when the run is cancelled.
     pub cancel: CancellationToken,

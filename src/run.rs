@@ -6,8 +6,11 @@
 //! the client: a panic is an end, too.
 
 mod batch;
+mod replay;
 mod servers;
 mod step;
+mod stop;
+mod take;
 mod tools;
 
 use std::cell::{Cell, RefCell};
@@ -17,21 +20,21 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use serde_json::Value;
-use tokio_util::sync::CancellationToken;
-
 use crate::desk::Desk;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::mcp::{self, Toolbox};
 use crate::outbox::Lane;
-use crate::protocol::{EventType, PartKind, RunEvent, RunStatus, StopReason, ToolCallEntry, ToolOutput, Usage};
+use crate::protocol::{EventType, RunEvent, RunStatus, StopReason, ToolCallEntry, ToolOutput, Usage};
 use crate::provider::{self, End, Event, Provider, Request, Round, ToolCall};
 use crate::store::Journal;
 use crate::transcript::{Entry, RunEnd, Transcript};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use serde_json::Value;
 
 use batch::Batch;
+use replay::Known;
+pub use stop::Stop;
 
 /// How much text is collected before it is journaled and shown, in bytes.
 const TOGETHER: usize = 64 * 1024;
@@ -71,44 +74,30 @@ pub struct Start {
 
 /// How a run ended, for the server.
 pub struct Ended {
-    /// What becomes of it.
-    pub end: RunEnd,
+    /// What becomes of it. None where it goes on upstream and is left to the next daemon: the journal keeps it.
+    pub end: Option<RunEnd>,
     /// What is left of the provider's stream: polled to its end, it tells the upstream to stop.
     pub rest: Option<Rest>,
 }
 
-/// Ends a run, and says why. The first reason stands.
-#[derive(Clone, Default)]
-pub struct Stop {
-    reason: Rc<Cell<Option<StopReason>>>,
-    token: CancellationToken,
-}
-
-impl Stop {
-    /// Ends the run for this reason: `cancelled`, `superseded` or `clientGone`. Harmless if it was stopped before.
-    pub fn stop(&self, reason: StopReason) {
-        if self.reason.get().is_none() {
-            self.reason.set(Some(reason));
+impl Ended {
+    /// The end of a run of a dead process that is stopped before its provider is asked; it may be left again.
+    pub fn before_taken_up(stop: &Stop) -> Ended {
+        Ended {
+            end: (!stop.is_left()).then(|| stop.end()),
+            rest: None,
         }
-        self.token.cancel();
     }
 
-    /// Whether it was stopped.
-    pub fn is_stopped(&self) -> bool {
-        self.token.is_cancelled()
-    }
-
-    /// What fires when it is stopped.
-    pub fn token(&self) -> CancellationToken {
-        self.token.clone()
-    }
-
-    /// The end of a run that was stopped.
-    pub fn end(&self) -> RunEnd {
-        match self.reason.get() {
-            Some(StopReason::ClientGone) => RunEnd::new(RunStatus::Interrupted, StopReason::ClientGone),
-            Some(reason) => RunEnd::new(RunStatus::Cancelled, reason),
-            None => RunEnd::new(RunStatus::Cancelled, StopReason::Cancelled),
+    /// The end of a run of a dead process that cannot be taken up.
+    pub fn interrupted(error: Option<Error>) -> Ended {
+        let end = RunEnd {
+            error,
+            ..RunEnd::new(RunStatus::Interrupted, StopReason::DaemonKilled)
+        };
+        Ended {
+            end: Some(end),
+            rest: None,
         }
     }
 }
@@ -147,10 +136,25 @@ pub async fn answer(start: Start) -> Ended {
         run.flush();
     }
     run.open_servers(&servers).await;
-    let (end, rest) = run.rounds().await;
-    run.entry(Entry::End { end: end.clone() });
-    run.flush();
-    Ended { end, rest }
+    let ended = run.rounds(None).await;
+    run.finish(ended)
+}
+
+/// Goes on with an answer that a process began which is dead: its transcript holds what was kept of it.
+pub async fn take_up(start: Start) -> Ended {
+    let known = Known::of(&start.transcript.borrow());
+    let mut run = Run::new(start);
+    let Some(stream) = run.provider.resume(run.request.clone()) else {
+        return run.finish(Ended::interrupted(None));
+    };
+    let kept = run.transcript.borrow().seq();
+    let ended = match run.replay(stream, known).await {
+        // Nothing came of it: it ended when its process died.
+        Ok((Some(End::Failed(error)), _)) if run.transcript.borrow().seq() == kept => Ended::interrupted(Some(error)),
+        Ok(round) => run.rounds(Some(round)).await,
+        Err(error) => Ended::interrupted(Some(error)),
+    };
+    run.finish(ended)
 }
 
 /// A run under way.
@@ -167,86 +171,86 @@ struct Run {
     toolbox: Toolbox,
     approval: Option<Desk>,
     stop: Stop,
+    /// Rounds of the run whose calls this one has brought the outputs of; they do not count against the limit.
+    rounds_before: usize,
+    /// Steps of the rounds before this one.
+    steps_before: usize,
     /// Tokens of the rounds before this one.
     usage_before: Usage,
-    /// Text of this round.
-    round_text: String,
     /// What the provider wants back with this round.
     carry: Option<Value>,
-    has_tools: bool,
 }
+
+/// How a round ended; none if the run was stopped. What is left of its stream is to be polled to its end then.
+type RoundEnd = (Option<End>, Option<Rest>);
 
 /// What is left of a stream that did not end by itself.
 pub type Rest = BoxStream<'static, Event>;
 
 impl Run {
     fn new(start: Start) -> Self {
+        let transcript = start.transcript.borrow();
         Run {
             batch: Batch::new(start.journal, &start.lane, start.seq),
-            has_tools: start.desk.is_some() || !start.servers.is_empty(),
+            rounds_before: start.request.rounds.len() - transcript.round_count(),
+            steps_before: transcript.before_round().1,
+            usage_before: transcript.usage_before_round(),
+            transcript: start.transcript.clone(),
             provider: start.provider,
             request: start.request,
             lane: start.lane,
-            transcript: start.transcript,
             events: start.events,
             desk: start.desk,
             tool_timeout: start.tool_timeout,
             toolbox: Toolbox::default(),
             approval: start.approval,
             stop: start.stop,
-            usage_before: Usage::default(),
-            round_text: String::new(),
             carry: None,
         }
     }
 
-    /// Round after round, until one does not end in tool calls.
-    async fn rounds(&mut self) -> (RunEnd, Option<Rest>) {
-        let limit = self.request.options.max_tool_rounds.unwrap_or(MAX_TOOL_ROUNDS);
+    /// Round after round, until one does not end in tool calls. `first` is a round that has ended already.
+    async fn rounds(&mut self, mut first: Option<RoundEnd>) -> Ended {
+        let limit = self.request.options.max_tool_rounds.unwrap_or(MAX_TOOL_ROUNDS) as usize;
         loop {
-            if self.stop.is_stopped() {
-                return (self.stop.end(), None);
-            }
-            let (end, rest) = self.round().await;
+            let (end, rest) = match first.take() {
+                Some(round) => round,
+                None if self.stop.is_stopped() => (None, None),
+                None => self.round().await,
+            };
             let calls = match end {
                 Some(End::ToolCalls(calls)) => calls,
-                Some(end) => return (self.ended(end), rest),
-                None => return (self.stop.end(), rest),
+                Some(end) => return self.ended(end).into(),
+                None => return self.stopped(rest),
             };
-            self.finish_message();
-            if !self.can_call_any(&calls) {
-                return (unanswered(StopReason::ToolCalls, RunStatus::Completed, calls), None);
+            let mut round = self.end_round(calls);
+            if !self.can_call_any(&round.calls) {
+                return unanswered(StopReason::ToolCalls, RunStatus::Completed, &round.calls).into();
             }
-            if self.request.rounds.len() as u32 >= limit {
-                return (unanswered(StopReason::ToolLimit, RunStatus::Incomplete, calls), None);
+            if self.request.rounds.len() - self.rounds_before >= limit {
+                return unanswered(StopReason::ToolLimit, RunStatus::Incomplete, &round.calls).into();
             }
-            let Some(outputs) = self.call_tools(&calls).await else {
-                return (self.stop.end(), self.stopped_between_rounds(calls));
+            let Some(outputs) = self.call_tools(&round.calls).await else {
+                return self.stopped_between_rounds(round);
             };
-            let open = without_output(&calls, &outputs);
+            let open = without_output(&round.calls, &outputs);
             if !open.is_empty() {
-                return (unanswered(StopReason::ToolCalls, RunStatus::Completed, open), None);
+                return unanswered(StopReason::ToolCalls, RunStatus::Completed, &open).into();
             }
-            let round = Round {
-                text: std::mem::take(&mut self.round_text),
-                calls,
-                outputs,
-                carry: self.carry.take(),
-            };
+            round.outputs = outputs;
             self.request.rounds.push(round);
-            self.request.anchor = self
-                .transcript
-                .borrow()
-                .anchor()
-                .cloned()
-                .or(self.request.anchor.take());
-            self.usage_before = self.transcript.borrow().usage().unwrap_or_default();
+            self.begin_round();
         }
     }
 
-    /// One request to the upstream. None if the run was stopped; the rest of the stream is to be polled to its end then.
-    async fn round(&mut self) -> (Option<End>, Option<Rest>) {
-        let mut stream = self.provider.answer(self.request.clone());
+    /// One request to the upstream.
+    async fn round(&mut self) -> RoundEnd {
+        let stream = self.provider.answer(self.request.clone());
+        self.listen(stream).await
+    }
+
+    /// Takes what the stream gives, to the round's end.
+    async fn listen(&mut self, mut stream: BoxStream<'static, Event>) -> RoundEnd {
         let token = self.stop.token();
         loop {
             let event = tokio::select! {
@@ -271,136 +275,69 @@ impl Run {
         }
     }
 
-    /// A run that is stopped while the client's tools are called holds its thread upstream: asked to answer with a
-    /// token that has fired, the provider only tells the upstream to stop.
-    fn stopped_between_rounds(&self, calls: Vec<ToolCall>) -> Option<Rest> {
-        let anchor = self.transcript.borrow().anchor().cloned()?;
-        let mut request = self.request.clone();
-        request.anchor = Some(anchor);
-        request.rounds.push(Round {
-            calls,
-            ..Round::default()
+    /// The round has ended with these calls: from now on they are part of what the model has said.
+    fn end_round(&mut self, calls: Vec<ToolCall>) -> Round {
+        self.finish_message();
+        self.begin_calls(&calls);
+        let carry = self.carry.take();
+        self.entry(Entry::Round {
+            calls: calls.iter().map(|call| call.id.clone()).collect(),
+            carry: carry.clone(),
         });
-        Some(self.provider.answer(request))
-    }
-
-    /// Takes one event of the provider; the round's end, if it was that.
-    fn take(&mut self, event: Option<Event>) -> Option<End> {
-        let Some(event) = event else {
-            let error = Error::new(Kind::Network, "the provider's stream stopped without an end").retryable(true);
-            return Some(End::Failed(error));
-        };
-        match event {
-            Event::Delta { index, part, text } => self.delta(index, part, &text),
-            Event::MessageStarted { .. } => self.start_message(),
-            Event::MessageDone => self.finish_message(),
-            Event::Annotation { index, annotation } => {
-                let message_id = self.message();
-                self.entry(Entry::Annotation {
-                    index,
-                    annotation: annotation.clone(),
-                });
-                self.event(RunEvent::Annotation {
-                    message_id: message_id.to_string(),
-                    index,
-                    annotation,
-                });
-            }
-            Event::Image { index, image } => {
-                let message_id = self.message();
-                self.entry(Entry::Image {
-                    index,
-                    image: image.clone(),
-                });
-                self.event(RunEvent::Image {
-                    message_id: message_id.to_string(),
-                    index,
-                    image,
-                });
-            }
-            Event::Step(step) => self.step(step),
-            Event::Usage(usage) => {
-                let usage = self.usage_before.plus(usage);
-                self.entry(Entry::Usage { usage });
-                self.event(RunEvent::Usage { usage });
-            }
-            Event::Anchor(anchor) => self.entry(Entry::Anchor { anchor }),
-            Event::Carry(carry) => self.carry = Some(carry),
-            Event::Status(status) => self.event(RunEvent::Status { status }),
-            Event::ToolArguments {
-                step_id,
-                call_id,
-                name,
-                text,
-            } => {
-                self.event(RunEvent::ToolArguments {
-                    step_id,
-                    call_id,
-                    name,
-                    text,
-                });
-            }
-            Event::Reasoning { text, summary } => self.event(RunEvent::Reasoning { text, summary }),
-            Event::Retry { attempt, delay, error } => {
-                let delay_ms = delay.as_millis() as u64;
-                self.event(RunEvent::Retry {
-                    attempt,
-                    delay_ms,
-                    error,
-                });
-            }
-            Event::RateLimit(limits) => self.event(RunEvent::RateLimit(limits)),
-            Event::Truncated { messages } => self.event(RunEvent::Truncated { messages }),
-            Event::Upstream { name, data } => self.event(RunEvent::Upstream { name, data }),
-            Event::End(end) => return Some(end),
-        }
-        None
-    }
-
-    fn delta(&mut self, index: u32, part: PartKind, text: &str) {
-        if text.is_empty() {
-            return;
-        }
-        let message = self.message();
-        if self.has_tools {
-            self.round_text.push_str(text);
-        }
-        self.batch
-            .delta(&message, index, part, text, &mut self.transcript.borrow_mut());
-    }
-
-    fn start_message(&mut self) {
-        if self.transcript.borrow().message_under_way().is_some() {
-            self.finish_message();
-        }
-        let message_id = crate::ids::message();
-        self.entry(Entry::Message { message_id });
-    }
-
-    fn finish_message(&mut self) {
-        let Some(message_id) = self.transcript.borrow().message_under_way() else {
-            return;
-        };
-        self.entry(Entry::MessageDone);
-        if self.events.wants(EventType::Message) {
-            let content = self.transcript.borrow().last_content();
-            let event = RunEvent::Message {
-                message_id: message_id.to_string(),
-                status: RunStatus::Completed,
-                content: Some(content),
-            };
-            self.event(event);
+        let text = self.transcript.borrow().text_of_last_round();
+        Round {
+            text,
+            calls,
+            outputs: Vec::new(),
+            carry,
         }
     }
 
-    /// The message that text goes to; begins one if there is none.
-    fn message(&mut self) -> Rc<str> {
-        if let Some(message) = self.transcript.borrow().message_under_way() {
-            return message;
+    /// The next request goes on from here.
+    fn begin_round(&mut self) {
+        let transcript = self.transcript.borrow();
+        self.request.anchor = transcript.anchor().cloned().or(self.request.anchor.take());
+        self.usage_before = transcript.usage_before_round();
+        self.steps_before = transcript.steps().len();
+    }
+
+    /// A run that is stopped while the client's tools are called holds its thread upstream: asked to answer with a
+    /// token that has fired, the provider only tells the upstream to stop. A client that is gone may be back with the
+    /// outputs, so then its upstream goes on waiting for them, which costs nothing.
+    fn stopped_between_rounds(&self, round: Round) -> Ended {
+        let mut end = self.stop.end();
+        if self.stop.is_left() {
+            end.tool_calls = round.calls.iter().map(ToolCallEntry::from).collect();
+            return end.into();
         }
-        self.start_message();
-        let message = self.transcript.borrow().message_under_way();
-        message.expect("a message was begun")
+        let anchor = self.transcript.borrow().anchor().cloned();
+        let rest = anchor.map(|anchor| {
+            let mut request = self.request.clone();
+            request.anchor = Some(anchor);
+            request.rounds.push(round);
+            self.provider.answer(request)
+        });
+        Ended { end: Some(end), rest }
+    }
+
+    /// The end of a run that was stopped. One that nobody listens to any more goes on where its upstream keeps it.
+    fn stopped(&self, rest: Option<Rest>) -> Ended {
+        let is_kept = self.provider.keeps_running() && self.transcript.borrow().anchor_of_round().is_some();
+        if rest.is_some() && is_kept && self.stop.is_left() {
+            return Ended { end: None, rest: None };
+        }
+        Ended {
+            end: Some(self.stop.end()),
+            rest,
+        }
+    }
+
+    fn finish(mut self, ended: Ended) -> Ended {
+        if let Some(end) = &ended.end {
+            self.entry(Entry::End { end: end.clone() });
+        }
+        self.flush();
+        ended
     }
 
     fn entry(&mut self, entry: Entry) {
@@ -422,6 +359,12 @@ impl Run {
     fn ended(&mut self, end: End) -> RunEnd {
         if matches!(end, End::Completed(_)) {
             self.finish_message();
+            if let Some(carry) = self.carry.take() {
+                self.entry(Entry::Round {
+                    calls: Vec::new(),
+                    carry: Some(carry),
+                });
+            }
         }
         match end {
             End::Completed(reason) => RunEnd::new(RunStatus::Completed, reason),
@@ -429,7 +372,16 @@ impl Run {
             End::Cancelled => self.stop.end(),
             End::Failed(_) if self.stop.is_stopped() => self.stop.end(),
             End::Failed(error) => RunEnd::failed(error),
-            End::ToolCalls(calls) => unanswered(StopReason::ToolCalls, RunStatus::Completed, calls),
+            End::ToolCalls(calls) => unanswered(StopReason::ToolCalls, RunStatus::Completed, &calls),
+        }
+    }
+}
+
+impl From<RunEnd> for Ended {
+    fn from(end: RunEnd) -> Self {
+        Ended {
+            end: Some(end),
+            rest: None,
         }
     }
 }
@@ -475,14 +427,9 @@ fn without_output(calls: &[ToolCall], outputs: &[ToolOutput]) -> Vec<ToolCall> {
     calls.iter().filter(is_open).cloned().collect()
 }
 
-fn unanswered(reason: StopReason, status: RunStatus, calls: Vec<ToolCall>) -> RunEnd {
-    let entry = |call: ToolCall| ToolCallEntry {
-        call_id: call.id,
-        name: call.name,
-        arguments: call.arguments,
-    };
+fn unanswered(reason: StopReason, status: RunStatus, calls: &[ToolCall]) -> RunEnd {
     RunEnd {
-        tool_calls: calls.into_iter().map(entry).collect(),
+        tool_calls: calls.iter().map(ToolCallEntry::from).collect(),
         ..RunEnd::new(status, reason)
     }
 }

@@ -17,6 +17,7 @@ mod providers;
 mod queue;
 mod reply;
 mod send;
+mod take_up;
 mod threads;
 
 use std::cell::{Cell, RefCell};
@@ -42,7 +43,7 @@ use crate::mcp;
 use crate::outbox::{self, Lane, Outbox};
 use crate::protocol::RunStatus;
 use crate::run::{Ended, Events, Stop};
-use crate::store::{Begun, Journal, Place, Snapshot, Store};
+use crate::store::{Begun, Journal, Orphan, Place, Snapshot, Store};
 use crate::transcript::Transcript;
 
 use asks::OpenAsks;
@@ -85,6 +86,10 @@ pub(crate) struct Server {
     started_at: Instant,
     /// Runs whose end the database does not have yet.
     unfolded: usize,
+    /// The journal holds runs that are left to the next daemon.
+    has_left_runs: bool,
+    /// Runs of dead processes that are not taken up yet.
+    orphans: Vec<Orphan>,
     wire_log: Option<crate::wire_log::WireLog>,
     /// A connection that is made ahead of time; given up when the server goes.
     warming: JoinSet<()>,
@@ -120,6 +125,8 @@ struct LiveRun {
     journal: Option<Journal>,
     transcript: Rc<RefCell<Transcript>>,
     seq: Rc<Cell<u64>>,
+    /// A dead process began it.
+    is_orphan: bool,
 }
 
 /// How far a run is on its way. The client knows of it from `Queued` on.
@@ -176,23 +183,24 @@ where
 {
     let frames = Frames::new(settings.framing, settings.max_input_bytes() as usize);
     let mut input = FramedRead::with_capacity(input, frames, READ);
-    let (mut server, mut asks) = Server::new(settings, signals);
+    let (mut server, mut asks, mut orphans) = Server::new(settings, signals);
     let tap = server.wire_log.as_ref().map(|log| log.tap());
     let mut writer = tokio::task::spawn_local(outbox::write(server.outbox.clone(), output, tap));
-    server.run(&mut input, &mut asks, &mut writer).await;
+    server.run(&mut input, &mut asks, &mut orphans, &mut writer).await;
     server.leave(writer).await
 }
 
 impl Server {
-    fn new(settings: Settings, signals: Signals) -> (Server, mpsc::Receiver<Ask>) {
+    fn new(settings: Settings, signals: Signals) -> (Server, mpsc::Receiver<Ask>, mpsc::UnboundedReceiver<Orphan>) {
         let place = match &settings.data_dir {
             Some(folder) => Place::Folder(folder.clone()),
             None => Place::Memory,
         };
         let (desk, asks) = Desk::new();
+        let (store, orphans) = Store::open_for_orphans(place, settings.role);
         let framing = settings.framing.unwrap_or(Framing::Lines);
         let server = Server {
-            store: Store::open(place, settings.role),
+            store,
             journal: None,
             wire_log: crate::wire_log::WireLog::open(&settings),
             settings: Rc::new(settings),
@@ -214,16 +222,20 @@ impl Server {
             started_at: Instant::now(),
             unfolded: 0,
             warming: JoinSet::new(),
+            has_left_runs: false,
+            orphans: Vec::new(),
         };
-        (server, asks)
+        (server, asks, orphans)
     }
 
-    /// The loop. Its priority: being told to leave, then ends, then what runs ask, then the client's death, and new
+    /// The loop. Its priority: being told to leave, then what the store has found (before what it answers behind that),
+    /// then ends, then what runs ask, then the client's death, and new
     /// requests last, so that what is under way is never starved by what comes in.
     async fn run<I: AsyncRead + Unpin>(
         &mut self,
         input: &mut FramedRead<I, Frames>,
         asks: &mut mpsc::Receiver<Ask>,
+        orphans: &mut mpsc::UnboundedReceiver<Orphan>,
         writer: &mut JoinHandle<io::Result<()>>,
     ) {
         while !self.is_over() {
@@ -236,6 +248,7 @@ impl Server {
                 biased;
                 () = signals.terminate.cancelled(), if !phase.is_leaving() => self.terminate(),
                 () = at(deadline), if deadline.is_some() => self.on_deadline(),
+                Some(orphan) = orphans.recv() => self.on_orphan(orphan),
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.on_done(done),
                 Some(ask) = asks.recv() => self.ask(ask),
                 () = signals.client_gone.cancelled(), if !phase.is_gone() => self.client_gone(),
@@ -290,7 +303,10 @@ impl Server {
             Done::Prepared(run_id, result) => self.on_prepared(&run_id, *result),
             Done::Begun(run_id, result) => self.on_begun(&run_id, result),
             Done::Started(run_id, result) => self.on_started(&run_id, result),
-            Done::Ended(run_id, ended) => self.finish(&run_id, ended.end, ended.rest),
+            Done::Ended(run_id, ended) => match ended.end {
+                Some(end) => self.finish(&run_id, end, ended.rest),
+                None => self.leave_run(&run_id),
+            },
             Done::Drained(thread_id) => self.on_drained(&thread_id),
             Done::Folded(result) => self.on_folded(result),
             Done::Deleted(thread_id, reply, result) => self.on_deleted(&thread_id, reply, result),

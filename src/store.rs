@@ -6,7 +6,8 @@
 //!
 //! The order that loses nothing: [`Store::begin`] is answered before anything is sent upstream; a delta is in the
 //! [`Journal`] before it is shown; the end is in it before it is shown; [`Store::finish`] folds the run; when no run is
-//! left, [`Journal::reset`] forgets the journal. After kill -9 the next daemon finds the journal and does the rest.
+//! left, [`Journal::reset`] forgets the journal. After kill -9 the next daemon finds the journal and does the rest; a run
+//! that goes on upstream becomes its own, as an [`Orphan`].
 
 mod column;
 mod database;
@@ -15,9 +16,11 @@ mod folder;
 mod journal;
 mod marks;
 mod messages;
+mod orphan;
 mod page;
 mod record;
 mod recovery;
+mod rounds;
 mod runs;
 mod schema;
 mod threads;
@@ -27,9 +30,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 pub use self::journal::Journal;
+pub use self::orphan::Orphan;
 pub use self::record::{Batch, RECORD_TEXT_MAX};
 pub use self::worker::Reply;
 pub use crate::config::Role;
@@ -37,8 +43,10 @@ pub use crate::config::Role;
 use self::database::Database;
 use self::failure::Failure;
 use self::worker::Worker;
-use crate::protocol::{MessageEntry, Metadata, Part, RunEntry, ThreadEntry, ThreadUpdateParams, Truncation};
-use crate::thread::Conversation;
+use crate::protocol::{
+    MessageEntry, Metadata, Options, Part, RunEntry, ThreadEntry, ThreadUpdateParams, Tool, ToolOutput, Truncation,
+};
+use crate::thread::{Conversation, Round};
 use crate::transcript::{Mark, Outcome};
 
 /// Where to keep everything.
@@ -81,10 +89,12 @@ pub struct NewRun {
     pub run_id: String,
     /// Where it answers.
     pub thread: Target,
-    /// Our id of the user's message.
+    /// Our id of the user's message, if it has one.
     pub message_id: String,
-    /// What the user said.
-    pub content: Vec<Part>,
+    /// What the user said. None where it goes on from the thread's last run, whose calls `outputs` answer.
+    pub content: Option<Vec<Part>>,
+    /// Outputs of calls that the thread's last run left open; `invalidParams` where it left none of that id.
+    pub outputs: Vec<ToolOutput>,
     /// The provider's name.
     pub provider: String,
     /// The model, where it is known by now.
@@ -93,6 +103,19 @@ pub struct NewRun {
     pub assistant: Option<String>,
     /// Whether it has to wait for another run of the thread; its message enters the thread with [`Store::start`].
     pub queued: bool,
+    /// What takes it up again if this process dies; none where its upstream does not go on by itself.
+    pub background: Option<Background>,
+}
+
+/// What a run asks for that nothing else keeps: with it another process goes on.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Background {
+    /// The instructions, in full.
+    pub instructions: Option<String>,
+    /// The tools that the model may call.
+    pub tools: Vec<Tool>,
+    /// Sampling and limits.
+    pub options: Options,
 }
 
 /// A run that is stored.
@@ -109,6 +132,8 @@ pub struct Begun {
 pub struct Snapshot {
     /// The thread's history, the run's own question last.
     pub conversation: Conversation,
+    /// The rounds of the run that this one goes on from, with the outputs that it brought.
+    pub rounds: Vec<Round>,
     /// What its provider left on the thread.
     pub anchor: Option<Value>,
     /// Where to write down what it says.
@@ -129,12 +154,24 @@ impl Store {
     /// Starts the store's thread. Returns at once; the thread opens the database for the first call, or at once where a
     /// daemon finds that a dead process left a journal.
     pub fn open(place: Place, role: Role) -> Store {
+        Store::with_worker(place, role, None)
+    }
+
+    /// The same for a process that takes up runs of dead ones which go on upstream: a daemon finds them when it opens the
+    /// database, or when one is in the way. Any other process ends them.
+    pub fn open_for_orphans(place: Place, role: Role) -> (Store, UnboundedReceiver<Orphan>) {
+        let (orphanage, orphans) = mpsc::unbounded_channel();
+        let orphanage = (role == Role::Daemon).then_some(orphanage);
+        (Store::with_worker(place, role, orphanage), orphans)
+    }
+
+    fn with_worker(place: Place, role: Role, orphanage: Option<UnboundedSender<Orphan>>) -> Store {
         let path = match &place {
             Place::Folder(path) => Some(folder::Folder::database_in(path).into()),
             Place::Memory => None,
         };
         Store {
-            worker: Worker::start(place, role),
+            worker: Worker::start(place, role, orphanage),
             path,
         }
     }
@@ -218,18 +255,15 @@ impl Store {
     }
 
     /// Stores a run, its thread if that is new, and the user's message: from now on the run exists, and kill -9 does
-    /// not lose it. `busy` if the thread has a run under way and this one does not wait; `data.runId` names it.
+    /// not lose it. `busy` if the thread has a run under way and this one does not wait; `data.runId` names it. Behind an
+    /// [`Orphan`] it waits, whatever was asked.
     pub fn begin(&self, new: NewRun) -> Reply<Begun> {
-        self.worker.call(move |database| {
-            let journal = database.journal()?;
-            without_the_dead(database, |database| {
-                database.write(|tx| {
-                    let (thread_id, material) = runs::begin(tx, &new, journal.name())?;
-                    let thread = threads::entry(tx, &thread_id)?;
-                    let snapshot = material.map(|material| snapshot(material, &journal));
-                    Ok(Begun { thread, snapshot })
-                })
-            })
+        self.worker.call(move |database| match begin(database, &new) {
+            Err(Failure::Busy { run_id, .. }) if database.is_adopted(&run_id) => {
+                let queued = true;
+                begin(database, &NewRun { queued, ..new })
+            }
+            begun => begun,
         })
     }
 
@@ -274,6 +308,18 @@ impl Store {
     }
 }
 
+fn begin(database: &mut Database, new: &NewRun) -> Result<Begun, Failure> {
+    let journal = database.journal()?;
+    without_the_dead(database, |database| {
+        database.write(|tx| {
+            let (thread_id, material) = runs::begin(tx, new, journal.name())?;
+            let thread = threads::entry(tx, &thread_id)?;
+            let snapshot = material.map(|material| snapshot(material, &journal));
+            Ok(Begun { thread, snapshot })
+        })
+    })
+}
+
 /// Tries once more if what was in the way belongs to a process that has died.
 fn without_the_dead<T>(
     database: &mut Database,
@@ -285,10 +331,11 @@ fn without_the_dead<T>(
     }
 }
 
-fn snapshot((conversation, anchor): runs::Material, journal: &Journal) -> Snapshot {
+fn snapshot(material: runs::Material, journal: &Journal) -> Snapshot {
     Snapshot {
-        conversation,
-        anchor,
+        conversation: material.conversation,
+        rounds: material.rounds,
+        anchor: material.anchor,
         journal: journal.clone(),
     }
 }

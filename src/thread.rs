@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::protocol::{Part, Role, RunStatus, ToolOutput, Truncation};
+use crate::protocol::{Part, Role, RunStatus, ToolCallEntry, ToolOutput, Truncation};
 
 /// A conversation, as a run sees it when it starts: a snapshot, oldest message first.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +26,8 @@ pub struct Message {
     pub content: Vec<Part>,
     /// How far the run that made it came; user messages are `completed`.
     pub status: RunStatus,
-    /// What else the model did in the round that ended with this message. A round without text is a message without
-    /// content. None for most messages, and for all of users.
+    /// What else the model did in the round that ended with this message, whose text is this message's, once more. A
+    /// round without text is a message without content. None for most messages, and for all of users.
     pub round: Option<Round>,
 }
 
@@ -53,6 +53,26 @@ pub struct ToolCall {
     pub name: String,
     /// The arguments as the model wrote them: JSON, if the model did well.
     pub arguments: String,
+}
+
+impl From<&ToolCall> for ToolCallEntry {
+    fn from(call: &ToolCall) -> Self {
+        ToolCallEntry {
+            call_id: call.id.clone(),
+            name: call.name.clone(),
+            arguments: call.arguments.clone(),
+        }
+    }
+}
+
+impl From<&ToolCallEntry> for ToolCall {
+    fn from(entry: &ToolCallEntry) -> Self {
+        ToolCall {
+            id: entry.call_id.clone(),
+            name: entry.name.clone(),
+            arguments: entry.arguments.clone(),
+        }
+    }
 }
 
 impl Round {

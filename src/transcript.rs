@@ -4,6 +4,8 @@
 //! entry means the same thing to both. Text is held once, here; the outbox holds positions in it. Nothing here waits,
 //! and nothing here leaves its thread: [`Transcript::finish`] gives plain data to send on.
 
+mod round;
+
 use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 
@@ -12,6 +14,8 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::protocol::{Annotation, Image, Part, PartKind, RunStatus, RunStep, StopReason, ToolCallEntry, Usage};
+
+pub use round::{SaidRound, SoFar};
 
 /// One entry of a run, as it is journaled. Deltas have a record of their own, since they are the hot path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +56,16 @@ pub enum Entry {
     Anchor {
         /// Opaque.
         anchor: Value,
+    },
+    /// A round is over: what follows is said in answer to the outputs of its calls. The arguments and outputs stand in
+    /// the steps, so that they are kept once.
+    Round {
+        /// The ids of its calls. None where the answer is whole and the provider wants something back with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        calls: Vec<String>,
+        /// What the provider wants back with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carry: Option<Value>,
     },
     /// The run has ended.
     End {
@@ -127,8 +141,13 @@ impl Text {
 pub struct Transcript {
     messages: Vec<Draft>,
     steps: Vec<RunStep>,
+    rounds: Vec<SaidRound>,
     usage: Option<Usage>,
     anchor: Option<Value>,
+    /// The anchor was left by the round under way.
+    is_anchored: bool,
+    /// The figures of the rounds that are over.
+    usage_before_round: Usage,
     end: Option<RunEnd>,
     seq: u64,
 }
@@ -178,6 +197,8 @@ pub struct Outcome {
     pub messages: Vec<SaidMessage>,
     /// Its steps in order.
     pub steps: Vec<RunStep>,
+    /// Its rounds that ended with calls, or that a provider wants something back with, in order.
+    pub rounds: Vec<SaidRound>,
     /// Its figures.
     pub usage: Option<Usage>,
     /// What the provider wants back with the thread's next request; none leaves what was stored.
@@ -249,7 +270,20 @@ impl Transcript {
                 None => self.steps.push(step),
             },
             Entry::Usage { usage } => self.usage = Some(usage),
-            Entry::Anchor { anchor } => self.anchor = Some(anchor),
+            Entry::Anchor { anchor } => {
+                self.anchor = Some(anchor);
+                self.is_anchored = true;
+            }
+            Entry::Round { calls, carry } => {
+                self.rounds.push(SaidRound {
+                    messages: self.messages.len(),
+                    steps: self.steps.len(),
+                    calls,
+                    carry,
+                });
+                self.is_anchored = false;
+                self.usage_before_round = self.usage.unwrap_or_default();
+            }
             Entry::End { end } => self.end = Some(end),
         }
     }
@@ -341,6 +375,7 @@ impl Transcript {
             messages: self.messages.iter().map(|draft| draft.said(&end)).collect(),
             end,
             steps: self.steps.clone(),
+            rounds: self.rounds.clone(),
             usage: self.usage,
             anchor: self.anchor.clone(),
             seq: self.seq,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Content, Metadata, Part, Tool, lenient};
+use super::{Content, Metadata, Part, Tool, ToolOutputEntry, lenient};
 use crate::error::Error;
 
 /// `assistant/send`: says something in a thread and asks for an answer.
@@ -13,8 +13,11 @@ use crate::error::Error;
 pub struct SendParams {
     /// The thread to go on with; absent makes a new one.
     pub thread_id: Option<String>,
-    /// What the user says.
-    pub content: Content,
+    /// What the user says; needed where there are no `toolOutputs`.
+    pub content: Option<Content>,
+    /// What tools gave whose calls the thread's last run left open (`toolCalls` of its end): the model goes on with them.
+    /// Calls that are left out stay unanswered, and the model is told so.
+    pub tool_outputs: Option<Vec<ToolOutputEntry>>,
     /// The assistant, by name; a thread remembers the one it was started with.
     pub assistant: Option<String>,
     /// The model, for this run.

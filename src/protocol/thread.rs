@@ -253,9 +253,13 @@ pub struct RunEntry {
     /// Its steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<RunStep>,
-    /// The calls that nobody answered, where `stopReason` is `toolCalls` or `toolLimit`.
+    /// The calls that nobody has answered, where `stopReason` is `toolCalls` or `toolLimit`, or `clientGone` while they
+    /// were waited for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCallEntry>,
+    /// The run that left the calls open whose outputs this one was asked with: it answers the same message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
     /// Tokens used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,

@@ -138,6 +138,28 @@ pub struct ToolOutput {
     pub is_error: bool,
 }
 
+/// What a tool gave, sent with the next `assistant/send`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ToolOutputEntry {
+    /// The call.
+    pub call_id: String,
+    /// What the tool gave.
+    pub output: Output,
+    /// Whether the output is an account of a failure; false where absent.
+    pub is_error: Option<bool>,
+}
+
+impl From<ToolOutputEntry> for ToolOutput {
+    fn from(entry: ToolOutputEntry) -> Self {
+        ToolOutput {
+            call_id: entry.call_id,
+            output: entry.output.into_text(),
+            is_error: entry.is_error.unwrap_or(false),
+        }
+    }
+}
+
 /// `tool/output`: the answer to a `tool/call` or `tool/approve` that was put off.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -107,6 +107,11 @@ impl Provider for Assistants {
         }
     }
 
+    /// A run that waits for outputs locks its thread: nothing can be said in it meanwhile.
+    fn takes_outputs_with_message(&self) -> bool {
+        false
+    }
+
     fn endpoint(&self) -> Option<&Endpoint> {
         self.upstream.as_ref().ok().map(|upstream| &upstream.endpoint)
     }

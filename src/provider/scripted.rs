@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_stream::stream;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::play::{Act, Scene};
@@ -127,8 +128,25 @@ impl Provider for Scripted {
             return futures::stream::iter([Event::End(End::Failed(error))]).boxed();
         };
         let cancel = request.cancel.clone();
-        perform(Scene::new(provider, request).acts(&script), cancel).boxed()
+        let anchor = script.background.then(|| Act::Give(Event::Anchor(anchor(&request))));
+        let acts = Scene::new(provider, request).acts(&script);
+        perform(anchor.into_iter().chain(acts), cancel).boxed()
     }
+
+    fn keeps_running(&self) -> bool {
+        self.kept().is_some_and(|script| script.background)
+    }
+
+    /// There is no upstream that would have gone on: the round is played again, waits and all.
+    fn resume(&self, request: Request) -> Option<BoxStream<'static, Event>> {
+        let is_under_way = request.anchor.as_ref() == Some(&anchor(&request));
+        (is_under_way && self.keeps_running()).then(|| self.answer(request))
+    }
+}
+
+/// Which round of the run it is: all that has to be known to play it again.
+fn anchor(request: &Request) -> Value {
+    json!({ "round": request.rounds.len() })
 }
 
 /// What of a request not every model can take, with the member that asks for it.

@@ -39,8 +39,13 @@ impl Run {
         let Some(first) = unknown.first() else {
             return;
         };
+        // Some upstreams name the calls of each round alike.
+        let mut id = format!("step_{}", first.call_id);
+        if self.known_step(|step| step.id == id).is_some() {
+            id = format!("{id}_{}", self.transcript.borrow().steps().len());
+        }
         self.step(RunStep {
-            id: format!("step_{}", first.call_id),
+            id,
             kind: "toolCalls".into(),
             status: "inProgress".into(),
             calls: unknown,
@@ -65,17 +70,16 @@ impl Run {
         }
     }
 
+    /// The step of a call of this round.
     fn step_of(&self, call_id: &str) -> Option<RunStep> {
-        self.known_step(|step| step.calls.iter().any(|call| call.call_id == call_id))
+        let transcript = self.transcript.borrow();
+        let steps = &transcript.steps()[self.steps_before..];
+        let is_its = |step: &&RunStep| step.calls.iter().any(|call| call.call_id == call_id);
+        steps.iter().rev().find(is_its).cloned()
     }
 
     fn known_step(&self, wanted: impl Fn(&RunStep) -> bool) -> Option<RunStep> {
-        self.transcript
-            .borrow()
-            .steps()
-            .iter()
-            .rev()
-            .find(|step| wanted(step))
-            .cloned()
+        let transcript = self.transcript.borrow();
+        transcript.steps().iter().rev().find(|step| wanted(step)).cloned()
     }
 }

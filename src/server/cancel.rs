@@ -82,8 +82,9 @@ impl Server {
         self.stop_runs(is_in_it, reason);
     }
 
-    /// Ends every run.
+    /// Ends every run. Those that were taken up are left again: whoever asked for them did so elsewhere.
     pub(super) fn stop_all(&mut self, reason: StopReason) {
+        self.stop_runs(|run| run.is_orphan, StopReason::ClientGone);
         self.stop_runs(|_| true, reason);
     }
 

@@ -47,6 +47,18 @@ impl Server {
     }
 
     fn on_incoming(&mut self, incoming: Incoming, batch: Option<u64>) {
+        // `initialize` may bring the settings that runs of dead processes need; they wait for no other request.
+        let is_settled = !matches!(&incoming, Incoming::Request { method, .. } if method == "initialize");
+        if is_settled {
+            self.take_up_orphans();
+        }
+        self.take_in(incoming, batch);
+        if self.client.has_spoken {
+            self.take_up_orphans();
+        }
+    }
+
+    fn take_in(&mut self, incoming: Incoming, batch: Option<u64>) {
         match incoming {
             Incoming::Request { id, method, params } if is_topmost_cancel(&method, &params) => {
                 self.cancel_request(&id.as_value());

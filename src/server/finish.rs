@@ -67,6 +67,15 @@ impl Server {
         self.advance(&run.thread_id);
     }
 
+    /// A run that goes on upstream though its client is gone: the journal keeps it for the next daemon.
+    pub(super) fn leave_run(&mut self, run_id: &str) {
+        self.has_left_runs = true;
+        if let Some(run) = self.runs.remove(run_id) {
+            self.release(&run.thread_id, run_id);
+            self.advance(&run.thread_id);
+        }
+    }
+
     /// `assistant/completed`, then the response. Both are made when they are written: the text is not held twice.
     fn tell_end(&mut self, lane: Lane, run_id: &str, run: &mut LiveRun, end: RunEnd) {
         let error = end.error.clone().map(|error| {
@@ -115,7 +124,7 @@ impl Server {
             return;
         }
         self.unfolded -= 1;
-        if self.unfolded == 0 && self.runs.is_empty() {
+        if self.unfolded == 0 && self.runs.is_empty() && !self.has_left_runs {
             self.reset_journal();
         }
     }

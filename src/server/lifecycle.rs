@@ -261,6 +261,7 @@ impl Server {
             self.phase = Phase::InputEnded;
         }
         self.refuse_asks("the client takes no more requests: its end of the connection is closed");
+        self.leave_orphans();
     }
 
     /// Nobody reads any more.

@@ -51,6 +51,19 @@ impl ThreadQueue {
         self.is_preparing || !self.arrivals.is_empty() || self.deleting.is_some() || self.is_deleting
     }
 
+    /// Whether anybody waits for what it does now.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.queued.is_empty() || self.is_held()
+    }
+
+    /// Gives the thread to a run that has had it in the database all the time. A run that is being stored as if the
+    /// thread were free finds there that it is not, and waits.
+    pub(super) fn put_in_front(&mut self, run_id: String) {
+        if let Some(beginning) = self.running.replace(run_id) {
+            self.queued.push_front(beginning);
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.is_free() && self.queued.is_empty() && !self.is_held()
     }

@@ -17,11 +17,12 @@ use crate::ids;
 use crate::outbox::{Address, Body};
 use crate::protocol::{
     Metadata, OnBusy, Options, Part, RunStatus, SendParams, SendResult, StartedParams, StopReason, ThreadEntry, Tool,
+    ToolOutput,
 };
 use crate::provider::{Asked, Provider, Request};
 use crate::rpc::{self, Id};
 use crate::run::{self, Start, Stop};
-use crate::store::{Begun, NewRun, NewThread, Snapshot, Target};
+use crate::store::{Background, Begun, NewRun, NewThread, Snapshot, Target};
 use crate::transcript::Transcript;
 
 /// How many runs may be live at once.
@@ -37,8 +38,8 @@ pub(super) struct Sending {
 pub(super) struct Prepared {
     choice: Choice,
     provider: Arc<dyn Provider>,
-    /// What the user says; taken when it is stored.
-    content: Vec<Part>,
+    /// What the user says, if anything; taken when it is stored.
+    content: Option<Vec<Part>>,
     instructions: Option<String>,
     tools: Vec<Tool>,
     mcp: Vec<String>,
@@ -78,6 +79,7 @@ impl Server {
                 journal: None,
                 transcript: Rc::new(RefCell::new(Transcript::default())),
                 seq: Rc::new(Cell::new(0)),
+                is_orphan: false,
             },
         );
         self.arrive(&thread_id, Arrival::Send(run_id));
@@ -109,6 +111,7 @@ impl Server {
                 let choice = settings.choose(assistant, params.model.as_deref())?;
                 let mcp = settings.mcp_servers(&choice, params.mcp.as_deref())?;
                 let provider = providers.provider(&settings, &choice)?;
+                check_outputs(&params, &*provider, &choice)?;
                 let mut prepared = Prepared::new(params, choice, mcp, provider);
                 prepared.read_content().await?;
                 // A run that is cancelled by now exists, and ends before its provider is asked anything.
@@ -149,6 +152,11 @@ impl Server {
         let is_busy = in_the_way.is_some() || queue.draining > 0;
         let on_busy = sending.params.on_busy.unwrap_or_default();
         if let Some(in_the_way) = in_the_way {
+            if sending.params.has_outputs() {
+                return Err(Error::invalid_params(format!(
+                    "thread `{thread_id}` waits for no tool outputs: it has a run under way"
+                )));
+            }
             if on_busy == OnBusy::Error {
                 return Err(busy(&thread_id, &in_the_way, "has a run under way"));
             }
@@ -263,7 +271,7 @@ impl Server {
             tools: prepared.tools,
             options: prepared.options,
             anchor: snapshot.anchor,
-            rounds: Vec::new(),
+            rounds: snapshot.rounds,
             cancel: run.stop.token(),
         };
         let start = Start {
@@ -313,7 +321,7 @@ impl Prepared {
             mcp,
             options: choice.options.overridden_by(&params.options.unwrap_or_default()),
             waits: params.wait.unwrap_or(true),
-            content: params.content.0,
+            content: params.content.map(|content| content.0),
             choice,
             provider,
         }
@@ -324,13 +332,22 @@ impl Prepared {
         if let Some(format) = &self.options.format {
             format.check()?;
         }
-        self.content = content::read(std::mem::take(&mut self.content)).await?;
+        if let Some(content) = self.content.take() {
+            self.content = Some(content::read(content).await?);
+        }
         self.provider.takes(&Asked {
-            content: &self.content,
+            content: self.content.as_deref().unwrap_or_default(),
             model: self.choice.model.as_deref(),
             tools: &self.tools,
             options: &self.options,
         })
+    }
+}
+
+impl SendParams {
+    /// Whether it brings the outputs of calls.
+    fn has_outputs(&self) -> bool {
+        self.tool_outputs.as_ref().is_some_and(|outputs| !outputs.is_empty())
     }
 }
 
@@ -365,11 +382,19 @@ fn new_run(run_id: &str, thread_id: &str, sending: Sending, prepared: &mut Prepa
             truncation: prepared.choice.truncation.unwrap_or_default(),
         }),
     };
+    let outputs = params.tool_outputs.into_iter().flatten();
+    let background = prepared.provider.keeps_running().then(|| Background {
+        instructions: prepared.instructions.clone(),
+        tools: prepared.tools.clone(),
+        options: prepared.options.clone(),
+    });
     NewRun {
         run_id: run_id.to_owned(),
         thread,
         message_id: ids::message(),
-        content: std::mem::take(&mut prepared.content),
+        content: prepared.content.take(),
+        outputs: outputs.map(ToolOutput::from).collect(),
+        background,
         provider: prepared.choice.provider.clone(),
         model: prepared.choice.model.clone(),
         assistant: prepared.choice.assistant.clone(),
@@ -387,9 +412,18 @@ fn check(params: &SendParams) -> Result<(), Error> {
         Part::Text { text, .. } => !text.is_empty(),
         _ => true,
     };
-    if !params.content.0.iter().any(is_said) {
+    match &params.content {
+        Some(content) if !content.0.iter().any(is_said) => {
+            return Err(Error::invalid_params(
+                "expected `content` to say something, found it empty",
+            ));
+        }
+        None if !params.has_outputs() => return Err(Error::invalid_params("expected `content`, which is missing")),
+        _ => {}
+    }
+    if params.has_outputs() && params.thread_id.is_none() {
         return Err(Error::invalid_params(
-            "expected `content` to say something, found it empty",
+            "expected `threadId` with `toolOutputs`: they belong to the thread whose last run left the calls open",
         ));
     }
     if let Some(metadata) = &params.metadata {
@@ -401,6 +435,19 @@ fn check(params: &SendParams) -> Result<(), Error> {
         check_metadata(metadata)?;
     }
     Ok(())
+}
+
+/// Some upstreams take no message while they wait for outputs.
+fn check_outputs(params: &SendParams, provider: &dyn Provider, choice: &Choice) -> Result<(), Error> {
+    let has_both = params.has_outputs() && params.content.is_some();
+    if !has_both || provider.takes_outputs_with_message() {
+        return Ok(());
+    }
+    Err(Error::invalid_params(format!(
+        "provider `{}` takes either `toolOutputs` or `content`, not both at once",
+        choice.provider
+    ))
+    .with_hint("send the outputs first, and the message when the answer to them is there"))
 }
 
 /// The limits of the Assistants API: 16 pairs, keys of 64 characters, values of 512.

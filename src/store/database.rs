@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::failure::Failure;
 use super::folder::{Folder, private};
 use super::journal::Journal;
+use super::orphan::Orphan;
 use super::{Place, schema};
 use crate::error::Error;
 
@@ -35,11 +37,15 @@ pub struct Database {
     folder: Option<Arc<Folder>>,
     path: Option<PathBuf>,
     journal: Option<Journal>,
+    /// Who takes up runs of dead processes; none where they just end.
+    orphanage: Option<UnboundedSender<Orphan>>,
+    /// The ids of those that it was given.
+    adopted: Vec<String>,
 }
 
 impl Database {
     /// Opens the database, made or brought forward if need be.
-    pub fn open(place: &Place) -> Result<Database, Error> {
+    pub fn open(place: &Place, orphanage: Option<UnboundedSender<Orphan>>) -> Result<Database, Error> {
         let (folder, path) = match place {
             Place::Memory => (None, None),
             Place::Folder(path) => {
@@ -54,6 +60,8 @@ impl Database {
                 folder,
                 path,
                 journal: None,
+                orphanage,
+                adopted: Vec::new(),
             }),
             Err(failure) => Err(failure.into_error(path.as_deref(), None)),
         }
@@ -67,6 +75,25 @@ impl Database {
     /// The name of this process in the database: that of its journal. None before its first run.
     pub fn owner(&self) -> Option<&str> {
         self.journal.as_ref().map(Journal::name)
+    }
+
+    /// Whether runs of dead processes can become our own.
+    pub fn adopts(&self) -> bool {
+        self.orphanage.as_ref().is_some_and(|orphanage| !orphanage.is_closed())
+    }
+
+    /// Hands over a run that has become our own.
+    pub fn adopt(&mut self, orphan: Orphan) {
+        self.adopted.push(orphan.run.run_id.clone());
+        // If nobody takes it any more, this process is about to leave: the next daemon finds it in our journal.
+        if let Some(orphanage) = &self.orphanage {
+            let _ = orphanage.send(orphan);
+        }
+    }
+
+    /// Whether a run was a dead process's before it was ours.
+    pub fn is_adopted(&self, run_id: &str) -> bool {
+        self.adopted.iter().any(|adopted| adopted == run_id)
     }
 
     /// This process's journal, made when it is first asked for.

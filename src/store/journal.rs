@@ -2,12 +2,12 @@
 //! into the database.
 //!
 //! The file is locked from before it has its name until its process is gone: a journal whose lock can be taken has a
-//! dead owner. One task appends, so the file ends where the last append ended.
+//! dead owner. The runs append, one after the other, and the store's thread where it takes over what a dead process
+//! left; so the file ends where the last append ended.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
@@ -29,10 +29,16 @@ pub struct Journal(Option<Arc<Open>>);
 #[derive(Debug)]
 struct Open {
     name: String,
+    tail: Mutex<Tail>,
+}
+
+/// The file, and where it ends.
+#[derive(Debug)]
+struct Tail {
     file: File,
-    len: AtomicU64,
+    len: u64,
     /// The file ends in part of a record that could not be taken off again: what is appended would not be read.
-    is_torn: AtomicBool,
+    is_torn: bool,
 }
 
 impl Journal {
@@ -53,9 +59,11 @@ impl Journal {
         fs::rename(&passing, folder.join(&name))?;
         Ok(Journal(Some(Arc::new(Open {
             name,
-            file,
-            len: AtomicU64::new(HEADER.len() as u64),
-            is_torn: AtomicBool::new(false),
+            tail: Mutex::new(Tail {
+                file,
+                len: HEADER.len() as u64,
+                is_torn: false,
+            }),
         }))))
     }
 
@@ -68,48 +76,53 @@ impl Journal {
     /// death of the process. When it fails, nothing of the batch is kept, and what was appended before it is.
     pub fn append(&self, batch: &Batch) -> io::Result<()> {
         match &self.0 {
-            Some(open) if !batch.is_empty() => open.append(batch.bytes()),
+            Some(open) if !batch.is_empty() => open.tail().append(batch.bytes()),
             _ => Ok(()),
         }
     }
 
     /// Forgets everything. To be called when no run of this process is under way and all have been folded.
     pub fn reset(&self) -> io::Result<()> {
-        self.0.as_ref().map_or(Ok(()), |open| open.cut(HEADER.len() as u64))
+        self.0
+            .as_ref()
+            .map_or(Ok(()), |open| open.tail().cut(HEADER.len() as u64))
     }
 
     /// How much is kept, in bytes.
     pub fn size(&self) -> u64 {
-        self.0
-            .as_ref()
-            .map_or(0, |open| open.len.load(Ordering::Relaxed) - HEADER.len() as u64)
+        self.0.as_ref().map_or(0, |open| open.tail().len - HEADER.len() as u64)
     }
 }
 
 impl Open {
-    fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        let len = self.len.load(Ordering::Relaxed);
-        if self.is_torn.load(Ordering::Relaxed) {
-            self.cut(len)?;
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tail {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_torn {
+            self.cut(self.len)?;
         }
-        match (&self.file).write_all(bytes) {
+        match self.file.write_all(bytes) {
             Ok(()) => {
-                self.len.store(len + bytes.len() as u64, Ordering::Relaxed);
+                self.len += bytes.len() as u64;
                 Ok(())
             }
             Err(error) => {
                 // Else the records that follow would stand behind half a record, and be lost with it.
-                self.is_torn.store(true, Ordering::Relaxed);
-                let _ = self.cut(len);
+                self.is_torn = true;
+                let _ = self.cut(self.len);
                 Err(error)
             }
         }
     }
 
-    fn cut(&self, len: u64) -> io::Result<()> {
+    fn cut(&mut self, len: u64) -> io::Result<()> {
         self.file.set_len(len)?;
-        self.len.store(len, Ordering::Relaxed);
-        self.is_torn.store(false, Ordering::Relaxed);
+        self.len = len;
+        self.is_torn = false;
         Ok(())
     }
 }
@@ -178,8 +191,8 @@ mod tests {
         let journal = Journal::create(&folder).unwrap();
         journal.append(&batch(1)).unwrap();
         let open = journal.0.as_ref().unwrap();
-        (&open.file).write_all(&batch(2).bytes()[..9]).unwrap();
-        open.is_torn.store(true, Ordering::Relaxed);
+        open.tail().file.write_all(&batch(2).bytes()[..9]).unwrap();
+        open.tail().is_torn = true;
         journal.append(&batch(3)).unwrap();
         assert_eq!(records(&folder, &journal), [1, 3]);
     }

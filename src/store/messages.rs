@@ -5,10 +5,10 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 use super::column::{json, read_json, read_number, read_word, word};
 use super::failure::Failure;
 use super::page::{self, Page};
-use super::{marks, threads};
+use super::{marks, rounds, threads};
 use crate::error::Error;
 use crate::protocol::{MessageEntry, Part, Role, RunStatus};
-use crate::thread::{Conversation, Message};
+use crate::thread::{Conversation, Message, Round};
 use crate::transcript::{Mark, SaidMessage};
 
 /// The longest title that is made from a message, in characters.
@@ -100,24 +100,33 @@ pub fn list(tx: &Transaction, thread: i64, cursor: Option<&str>, limit: u32) -> 
     Ok(page::cut(rows.collect::<Result<_, _>>()?, limit))
 }
 
-/// What goes upstream: all messages in order, but for answers that were retried.
-pub fn conversation(tx: &Transaction, thread: i64) -> Result<Conversation, Failure> {
+/// What goes upstream with a run of this provider: all messages in order, but for answers that were retried, each with
+/// what was called; and the rounds that the run goes on from.
+pub fn conversation(
+    tx: &Transaction,
+    thread: i64,
+    run: i64,
+    provider: &str,
+) -> Result<(Conversation, Vec<Round>), Failure> {
     let mut statement = tx.prepare_cached(
-        "SELECT id, role, content, status FROM message WHERE thread = ?1 AND retried = 0 ORDER BY key",
+        "SELECT id, role, content, status, run FROM message WHERE thread = ?1 AND retried = 0 ORDER BY key",
     )?;
     let rows = statement.query_map([thread], |row| {
-        Ok(Message {
+        let message = Message {
             id: row.get(0)?,
             role: read_word(row, 1)?,
             content: read_json(row, 2)?,
             status: read_word(row, 3)?,
             round: None,
-        })
+        };
+        Ok((row.get(4)?, message))
     })?;
-    Ok(Conversation {
-        messages: rows.collect::<Result<_, _>>()?,
+    let (messages, rounds) = rounds::weave(tx, thread, run, provider, rows.collect::<Result<_, _>>()?)?;
+    let conversation = Conversation {
+        messages,
         truncation: threads::truncation(tx, thread)?,
-    })
+    };
+    Ok((conversation, rounds))
 }
 
 /// The ids of a run's messages in order, and their texts joined.

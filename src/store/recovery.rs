@@ -1,8 +1,10 @@
 //! What a dead process left: its journal is folded into the database, and its runs are ended.
 //!
 //! A run keeps the end that was journaled. One without an end was `interrupted`, unless it waited for tools to be
-//! called: then its end is `toolCalls`, since that is what is left to be done. Recovering twice, or in two processes at
-//! once, is harmless: they take turns, and a run that has ended is passed over.
+//! called: then its end is `toolCalls`, since that is what is left to be done. A run that goes on upstream becomes this
+//! process's own, where it is a daemon: its records are copied into our journal before the other one is deleted.
+//! Recovering twice, or in two processes at once, is harmless: they take turns, a run that has ended or has another owner
+//! is passed over, and a record that is there twice counts once.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -15,11 +17,12 @@ use serde::de::IgnoredAny;
 use super::database::Database;
 use super::failure::Failure;
 use super::folder::Folder;
-use super::journal::{ENDING, Found, HEADER, UNFINISHED, find};
-use super::record::{Body, Record, Records};
+use super::journal::{ENDING, Found, HEADER, Journal, UNFINISHED, find};
+use super::orphan::Orphan;
+use super::record::{Batch, Body, Record, Records};
 use super::{Place, now, runs};
 use crate::protocol::{RunStatus, RunStep, StopReason, ToolCallEntry};
-use crate::transcript::{Entry, RunEnd, Transcript};
+use crate::transcript::{Entry, Outcome, RunEnd, SaidRound, Transcript};
 
 /// Whether a dead process left a journal. Looks without opening the database, and makes nothing.
 pub fn is_needed(place: &Place) -> bool {
@@ -54,6 +57,11 @@ pub fn recover(database: &mut Database, owner: &str) -> Result<bool, Failure> {
     let Some(folder) = database.folder() else {
         return Ok(false);
     };
+    // Made before our turn, which making it takes as well.
+    let heir = match database.adopts() && database.read(|tx| runs::has_background(tx, owner))? {
+        true => Some(database.journal()?),
+        false => None,
+    };
     // In turn from the first look to the deletion: whoever finds the run in the way meanwhile waits, and then finds it
     // ended.
     let _turn = folder.turn()?;
@@ -68,7 +76,8 @@ pub fn recover(database: &mut Database, owner: &str) -> Result<bool, Failure> {
             }
         },
     };
-    database.write_in_turn(|tx| end_runs(tx, owner, &left))?;
+    let orphans = database.write_in_turn(|tx| end_runs(tx, owner, &left, heir.as_ref()))?;
+    orphans.into_iter().for_each(|orphan| database.adopt(orphan));
     match fs::remove_file(folder.join(owner)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(true),
@@ -96,6 +105,8 @@ fn find_owners(database: &mut Database) -> Result<Vec<String>, Failure> {
 
 /// What a dead process left in its journal.
 struct Left {
+    /// Its records.
+    bytes: Vec<u8>,
     transcripts: HashMap<String, Transcript>,
     /// When the journal was last written, in milliseconds since 1970: about when the process died.
     at: i64,
@@ -104,6 +115,7 @@ struct Left {
 impl Left {
     fn nothing() -> Left {
         Left {
+            bytes: Vec::new(),
             transcripts: HashMap::new(),
             at: now(),
         }
@@ -115,14 +127,32 @@ impl Left {
         file.read_to_end(&mut bytes)?;
         let modified = file.metadata()?.modified()?.duration_since(UNIX_EPOCH);
         let at = modified.map_or_else(|_| now(), |age| age.as_millis() as i64);
-        Ok(bytes.strip_prefix(HEADER).map(|records| Left {
-            transcripts: replay(Records::new(records)),
+        if !bytes.starts_with(HEADER) {
+            return Ok(None);
+        }
+        bytes.drain(..HEADER.len());
+        Ok(Some(Left {
+            transcripts: replay(Records::new(&bytes)),
+            bytes,
             at,
         }))
     }
+
+    /// The records of one run.
+    fn records_of(&self, run_id: &str) -> Batch {
+        let mut batch = Batch::default();
+        for record in Records::new(&self.bytes).filter(|record| record.run_id == run_id) {
+            match record.body {
+                Body::Entry(entry) => batch.entry(run_id, record.seq, &entry),
+                Body::Delta { index, kind, text } => batch.delta(run_id, record.seq, index, kind, text),
+            }
+        }
+        batch
+    }
 }
 
-fn replay<'a>(records: impl Iterator<Item = Record<'a>>) -> HashMap<String, Transcript> {
+/// What the records say, by run.
+pub fn replay<'a>(records: impl Iterator<Item = Record<'a>>) -> HashMap<String, Transcript> {
     let mut transcripts: HashMap<String, Transcript> = HashMap::new();
     for record in records {
         if !transcripts.contains_key(record.run_id) {
@@ -136,6 +166,10 @@ fn replay<'a>(records: impl Iterator<Item = Record<'a>>) -> HashMap<String, Tran
 }
 
 fn take(transcript: &mut Transcript, record: Record) {
+    if record.seq <= transcript.seq() {
+        // It was copied by a process that died before it could say so.
+        return;
+    }
     match record.body {
         Body::Entry(entry) => transcript.apply(record.seq, entry),
         Body::Delta { index, kind, text } => {
@@ -149,23 +183,60 @@ fn take(transcript: &mut Transcript, record: Record) {
     }
 }
 
-fn end_runs(tx: &Transaction, owner: &str, left: &Left) -> Result<(), Failure> {
+/// Ends the runs of a dead process, but for those that the heir, which is our journal, takes over.
+fn end_runs(tx: &Transaction, owner: &str, left: &Left, heir: Option<&Journal>) -> Result<Vec<Orphan>, Failure> {
     let silent = Transcript::default();
+    let mut orphans = Vec::new();
     for id in runs::live_of(tx, owner)? {
         let Some(live) = runs::live(tx, &id)? else { continue };
         let transcript = left.transcripts.get(&id).unwrap_or(&silent);
+        if let Some(heir) = heir.filter(|_| goes_on(transcript))
+            && let Some(orphan) = runs::adopt(tx, &live, heir, left.records_of(&id))?
+        {
+            // Before the change is made: until then they are records of a run that is not ours, and mean nothing.
+            heir.append(&orphan.records)?;
+            orphans.push(orphan);
+            continue;
+        }
         if live.is_queued() && transcript.end().is_none() {
             // Nobody will run it, but what the user said is not lost.
             runs::enter_question(tx, &live, left.at)?;
         }
-        runs::fold(tx, &live, &transcript.finish(death(transcript)), left.at)?;
+        runs::fold(tx, &live, &outcome(transcript), left.at)?;
     }
-    Ok(())
+    Ok(orphans)
+}
+
+/// Whether the upstream may still be at it: it has begun the round, which is not over.
+fn goes_on(transcript: &Transcript) -> bool {
+    transcript.end().is_none() && transcript.anchor_of_round().is_some()
+}
+
+/// What became of a run whose process died.
+fn outcome(transcript: &Transcript) -> Outcome {
+    let mut outcome = transcript.finish(death(transcript));
+    let open = outcome.end.tool_calls.iter().map(|call| &call.call_id);
+    let has_round = |id: &String| outcome.rounds.last().is_some_and(|round| round.calls.contains(id));
+    if !open.clone().all(has_round) {
+        // The calls were whole, and the round's end had not come.
+        let round = SaidRound {
+            messages: outcome.messages.len(),
+            steps: outcome.steps.len(),
+            calls: open.cloned().collect(),
+            carry: None,
+        };
+        outcome.rounds.push(round);
+    }
+    outcome
 }
 
 /// How a run ended whose process died.
 fn death(transcript: &Transcript) -> RunEnd {
-    let open = transcript.steps().last().map(open_calls).unwrap_or_default();
+    let mut open = transcript.open_calls();
+    if open.is_empty() {
+        let (_, before) = transcript.before_round();
+        open = transcript.steps()[before..].last().map(open_calls).unwrap_or_default();
+    }
     if open.is_empty() {
         return RunEnd::new(RunStatus::Interrupted, StopReason::DaemonKilled);
     }

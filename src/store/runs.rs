@@ -8,21 +8,29 @@ use super::column::{
     read_word, word,
 };
 use super::failure::Failure;
+use super::journal::Journal;
 use super::messages::{self, Within};
-use super::{NewRun, Target, now, threads};
+use super::orphan::Orphan;
+use super::record::Batch;
+use super::{Background, NewRun, Target, now, rounds, snapshot, threads};
 use crate::error::{Error, Kind};
 use crate::protocol::{Part, RunEntry, RunStatus};
-use crate::thread::Conversation;
+use crate::thread::{Conversation, Round};
 use crate::transcript::Outcome;
 
 /// What a run needs of its thread.
-pub type Material = (Conversation, Option<Value>);
+pub struct Material {
+    pub conversation: Conversation,
+    pub rounds: Vec<Round>,
+    pub anchor: Option<Value>,
+}
 
 /// A run that has not ended.
 #[derive(Debug)]
 pub struct Live {
     /// Its key.
     key: i64,
+    id: String,
     /// Its thread's key.
     thread: i64,
     status: RunStatus,
@@ -30,6 +38,7 @@ pub struct Live {
     message_id: String,
     /// The user's message, while it is not in the thread.
     content: Option<Vec<Part>>,
+    background: Option<Background>,
 }
 
 /// Stores a run of this `owner`, and its thread if that is new; the thread's id, and what the run needs unless it waits.
@@ -41,16 +50,27 @@ pub fn begin(tx: &Transaction, new: &NewRun, owner: &str) -> Result<(String, Opt
     if let Some(assistant) = &new.assistant {
         threads::remember_assistant(tx, thread, assistant)?;
     }
+    let continues = match &new.outputs[..] {
+        [] => None,
+        outputs => Some(rounds::answer(tx, thread, thread_id, outputs)?),
+    };
     let at = now();
     let run = insert(tx, new, thread, owner, at)?;
+    match (&new.content, continues) {
+        (None, Some(continues)) => go_on_from(tx, run, continues)?,
+        (None, None) => return Err(Error::new(Kind::Internal, "a run answers a message or goes on from a run").into()),
+        (Some(_), _) => {}
+    }
     threads::touch(tx, thread, at)?;
     if new.queued {
         return Ok((thread_id.clone(), None));
     }
     refuse_second(tx, thread, run)?;
-    messages::insert_question(tx, Within { thread, run, at }, &new.message_id, &new.content)?;
+    if let Some(content) = &new.content {
+        messages::insert_question(tx, Within { thread, run, at }, &new.message_id, content)?;
+    }
     set_under_way(tx, run)?;
-    Ok((thread_id.clone(), Some(material(tx, thread, &new.provider)?)))
+    Ok((thread_id.clone(), Some(material(tx, thread, run, &new.provider)?)))
 }
 
 /// A queued run's turn has come: its message enters the thread.
@@ -64,7 +84,7 @@ pub fn start(tx: &Transaction, id: &str) -> Result<Material, Failure> {
     enter_question(tx, &live, now())?;
     set_under_way(tx, live.key)?;
     threads::touch(tx, live.thread, now())?;
-    material(tx, live.thread, &live.provider)
+    material(tx, live.thread, live.key, &live.provider)
 }
 
 /// Puts the user's message of a queued run into its thread; one that is there stays.
@@ -111,7 +131,8 @@ pub fn set_anchor(tx: &Transaction, thread: i64, provider: &str, anchor: &serde_
 pub fn live(tx: &Transaction, id: &str) -> Result<Option<Live>, Failure> {
     let live = tx
         .prepare_cached(
-            "SELECT key, thread, status, provider, message_id, content FROM run WHERE id = ?1 AND ended_at IS NULL",
+            "SELECT key, thread, status, provider, message_id, content, background, id FROM run
+             WHERE id = ?1 AND ended_at IS NULL",
         )?
         .query_row([id], |row| {
             Ok(Live {
@@ -121,6 +142,8 @@ pub fn live(tx: &Transaction, id: &str) -> Result<Option<Live>, Failure> {
                 provider: row.get(3)?,
                 message_id: row.get(4)?,
                 content: read_optional_json(row, 5)?,
+                background: read_optional_json(row, 6)?,
+                id: row.get(7)?,
             })
         })
         .optional()?;
@@ -140,6 +163,28 @@ pub fn live_of(tx: &Transaction, owner: &str) -> Result<Vec<String>, Failure> {
         tx.prepare_cached("SELECT id FROM run WHERE owner = ?1 ORDER BY status <> 'inProgress', key")?;
     let ids = statement.query_map([owner], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// Whether a process has a run that goes on upstream though nobody listens.
+pub fn has_background(tx: &Transaction, owner: &str) -> Result<bool, Failure> {
+    let mut statement = tx.prepare_cached("SELECT 1 FROM run WHERE owner = ?1 AND background IS NOT NULL LIMIT 1")?;
+    Ok(statement.exists([owner])?)
+}
+
+/// Makes a dead process's run the heir's own; none if the run does not go on by itself.
+pub fn adopt(tx: &Transaction, live: &Live, heir: &Journal, records: Batch) -> Result<Option<Orphan>, Failure> {
+    let Some(background) = live.background.clone() else {
+        return Ok(None);
+    };
+    tx.prepare_cached("UPDATE run SET owner = ?2 WHERE key = ?1")?
+        .execute((live.key, heir.name()))?;
+    let material = material(tx, live.thread, live.key, &live.provider)?;
+    Ok(Some(Orphan {
+        run: entry(tx, &live.id)?,
+        background,
+        snapshot: snapshot(material, heir),
+        records,
+    }))
 }
 
 /// The journals of all processes that have runs.
@@ -172,10 +217,11 @@ pub fn entry(tx: &Transaction, id: &str) -> Result<RunEntry, Failure> {
     let found = tx
         .prepare_cached(
             "SELECT run.id, thread.id, status, stop_reason, provider, model, run.assistant, seq, steps, tool_calls,
-                 usage, error, run.created_at, ended_at, run.key
+                 usage, error, run.created_at, ended_at,
+                 (SELECT id FROM run AS before WHERE before.key = run.continues), run.key
              FROM run JOIN thread ON thread.key = run.thread WHERE run.id = ?1",
         )?
-        .query_row([id], |row| Ok((row.get(14)?, read_entry(row)?)))
+        .query_row([id], |row| Ok((row.get(15)?, read_entry(row)?)))
         .optional()?;
     let (key, mut entry) = found.ok_or_else(|| Error::not_found("run", id))?;
     let (messages, text) = messages::said_by(tx, key)?;
@@ -187,8 +233,8 @@ pub fn entry(tx: &Transaction, id: &str) -> Result<RunEntry, Failure> {
 fn insert(tx: &Transaction, new: &NewRun, thread: i64, owner: &str, at: i64) -> Result<i64, Failure> {
     tx.prepare_cached(
         "INSERT INTO run (id, thread, owner, status, provider, model, assistant, message_id, content, seq, steps,
-             tool_calls, created_at)
-         VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?6, ?7, ?8, 0, '[]', '[]', ?9)",
+             tool_calls, background, created_at)
+         VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?6, ?7, ?8, 0, '[]', '[]', ?9, ?10)",
     )?
     .execute((
         &new.run_id,
@@ -198,10 +244,21 @@ fn insert(tx: &Transaction, new: &NewRun, thread: i64, owner: &str, at: i64) -> 
         &new.model,
         &new.assistant,
         &new.message_id,
-        new.queued.then(|| json(&new.content)),
+        optional_json(new.content.as_ref().filter(|_| new.queued)),
+        optional_json(new.background.as_ref()),
         at,
     ))?;
     Ok(tx.last_insert_rowid())
+}
+
+/// The run has no message of its own: it answers the one that the other run did.
+fn go_on_from(tx: &Transaction, run: i64, other: i64) -> Result<(), Failure> {
+    tx.prepare_cached(
+        "UPDATE run SET continues = ?2, message_id = (SELECT message_id FROM run AS other WHERE other.key = ?2)
+         WHERE key = ?1",
+    )?
+    .execute([run, other])?;
+    Ok(())
 }
 
 /// Fails if another run of the thread is under way. (The unique index would refuse it too, but not say which run.)
@@ -231,7 +288,7 @@ fn set_under_way(tx: &Transaction, key: i64) -> Result<(), Failure> {
 fn set_end(tx: &Transaction, key: i64, outcome: &Outcome, at: i64) -> Result<(), Failure> {
     tx.prepare_cached(
         "UPDATE run SET owner = NULL, status = ?2, stop_reason = ?3, seq = ?4, steps = ?5, tool_calls = ?6, usage = ?7,
-             error = ?8, ended_at = ?9
+             error = ?8, ended_at = ?9, rounds = ?10, background = NULL
          WHERE key = ?1",
     )?
     .execute((
@@ -244,16 +301,22 @@ fn set_end(tx: &Transaction, key: i64, outcome: &Outcome, at: i64) -> Result<(),
         optional_json(outcome.usage.as_ref()),
         optional_json(outcome.end.error.as_ref()),
         at,
+        json(&outcome.rounds),
     ))?;
     Ok(())
 }
 
-fn material(tx: &Transaction, thread: i64, provider: &str) -> Result<Material, Failure> {
+fn material(tx: &Transaction, thread: i64, run: i64, provider: &str) -> Result<Material, Failure> {
     let anchor = tx
         .prepare_cached("SELECT value FROM anchor WHERE thread = ?1 AND provider = ?2")?
         .query_row((thread, provider), |row| read_json(row, 0))
         .optional()?;
-    Ok((messages::conversation(tx, thread)?, anchor))
+    let (conversation, rounds) = messages::conversation(tx, thread, run, provider)?;
+    Ok(Material {
+        conversation,
+        rounds,
+        anchor,
+    })
 }
 
 fn read_entry(row: &Row) -> rusqlite::Result<RunEntry> {
@@ -274,6 +337,7 @@ fn read_entry(row: &Row) -> rusqlite::Result<RunEntry> {
         error: read_optional_json(row, 11)?,
         created_at: read_number(row, 12)?,
         ended_at: read_optional_number(row, 13)?,
+        continues: row.get(14)?,
         omitted: None,
     })
 }

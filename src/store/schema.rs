@@ -15,7 +15,8 @@ use super::folder::private;
 ///
 /// In all tables `key` is for joins and never leaves the database; `id` is what the wire knows. Times are milliseconds
 /// since 1970. Words are those of the wire.
-pub const STEPS: &[&str] = &["
+pub const STEPS: &[&str] = &[
+    "
 CREATE TABLE thread (
     key INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -74,7 +75,14 @@ CREATE TABLE anchor (                  -- what a provider wants back with the th
     value TEXT NOT NULL,               -- JSON
     PRIMARY KEY (thread, provider)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+ALTER TABLE run ADD COLUMN rounds TEXT NOT NULL DEFAULT '[]';  -- a JSON array: its rounds that ended with calls
+ALTER TABLE run ADD COLUMN continues INTEGER REFERENCES run (key) ON DELETE SET NULL;  -- whose calls it has answered
+ALTER TABLE run ADD COLUMN background TEXT;  -- a JSON object, until the end: what takes it up after its process died
+CREATE INDEX run_continues ON run (continues) WHERE continues IS NOT NULL;
+",
+];
 
 /// Brings a database to the shape that `steps` lead to. To be called in turn. `path` is the database, none in memory.
 pub fn migrate(connection: &mut Connection, steps: &[&str], path: Option<&Path>) -> Result<(), Failure> {
@@ -200,6 +208,28 @@ mod tests {
         Connection::open(&path).unwrap().execute_batch(FIRST).unwrap();
         let message = at(&path, STEPS).unwrap_err();
         assert!(message.contains("another program's"), "{message}");
+    }
+
+    #[test]
+    fn runs_of_the_first_schema_are_brought_forward() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.db");
+        let old = at(&path, &STEPS[..1]).unwrap();
+        old.execute_batch(
+            "INSERT INTO thread VALUES (1, 't', NULL, NULL, '{}', 'auto', 0, 0, 0, 0);
+             INSERT INTO run (id, thread, status, provider, message_id, seq, steps, tool_calls, created_at)
+             VALUES ('r', 1, 'completed', 'p', 'm', 3, '[]', '[]', 0);",
+        )
+        .unwrap();
+        drop(old);
+        let new = at(&path, STEPS).unwrap();
+        let row: (String, Option<i64>, Option<String>) = new
+            .query_row("SELECT rounds, continues, background FROM run", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .unwrap();
+        assert_eq!(row, ("[]".to_owned(), None, None));
+        new.execute("DELETE FROM thread", []).unwrap();
     }
 
     #[test]

@@ -10,10 +10,12 @@ use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, ready};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::database::Database;
 use super::failure::{Failure, storage};
+use super::orphan::Orphan;
 use super::{Place, Role, recovery};
 use crate::error::{Error, Kind};
 
@@ -45,11 +47,12 @@ pub struct Worker(mpsc::Sender<Command>);
 
 impl Worker {
     /// Starts the thread.
-    pub fn start(place: Place, role: Role) -> Worker {
+    pub fn start(place: Place, role: Role, orphanage: Option<UnboundedSender<Orphan>>) -> Worker {
         let (sender, receiver) = mpsc::channel();
+        let opening = Opening { place, role, orphanage };
         let started = std::thread::Builder::new()
             .name("assistd-store".into())
-            .spawn(move || serve(&place, role, &receiver));
+            .spawn(move || serve(&opening, &receiver));
         if let Err(error) = started {
             // The receiver is gone with the thread: every command answers that the store is closed.
             tracing::error!(%error, "the store's thread could not be started");
@@ -84,13 +87,20 @@ impl Worker {
     }
 }
 
-fn serve(place: &Place, role: Role, commands: &mpsc::Receiver<Command>) {
-    let is_urgent = role == Role::Daemon && recovery::is_needed(place);
-    let mut database = is_urgent.then(|| open(place, role));
+/// How the database is to be opened.
+struct Opening {
+    place: Place,
+    role: Role,
+    orphanage: Option<UnboundedSender<Orphan>>,
+}
+
+fn serve(opening: &Opening, commands: &mpsc::Receiver<Command>) {
+    let is_urgent = opening.role == Role::Daemon && recovery::is_needed(&opening.place);
+    let mut database = is_urgent.then(|| open(opening));
     let mut closing = None;
     while let Ok(command) = commands.recv() {
         match command {
-            Command::Work(job) => job(database.get_or_insert_with(|| open(place, role))),
+            Command::Work(job) => job(database.get_or_insert_with(|| open(opening))),
             Command::Close(reply) => {
                 closing = Some(reply);
                 break;
@@ -105,10 +115,10 @@ fn serve(place: &Place, role: Role, commands: &mpsc::Receiver<Command>) {
     }
 }
 
-fn open(place: &Place, role: Role) -> Result<Database, Error> {
+fn open(opening: &Opening) -> Result<Database, Error> {
     let opened = catch_unwind(|| {
-        let mut database = Database::open(place)?;
-        if role == Role::Daemon {
+        let mut database = Database::open(&opening.place, opening.orphanage.clone())?;
+        if opening.role == Role::Daemon {
             recovery::recover_all(&mut database);
         }
         Ok(database)
@@ -137,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_that_commands_error() {
-        let worker = Worker::start(Place::Memory, Role::Daemon);
+        let worker = Worker::start(Place::Memory, Role::Daemon, None);
         let bad = worker.call(|database| -> Result<(), Failure> { database.write(|_| panic!("a test")) });
         let good = worker.call(|database| database.write(|_| Ok(7)));
         assert_eq!(bad.await.unwrap_err().kind(), Kind::Internal);
@@ -146,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn commands_given_before_the_last_handle_is_dropped_are_carried_out() {
-        let worker = Worker::start(Place::Memory, Role::Daemon);
+        let worker = Worker::start(Place::Memory, Role::Daemon, None);
         let replies: Vec<_> = (0..100).map(|number| worker.call(move |_| Ok(number))).collect();
         drop(worker);
         for (number, reply) in replies.into_iter().enumerate() {
@@ -156,7 +166,7 @@ mod tests {
 
     #[tokio::test]
     async fn after_closing_every_command_is_refused() {
-        let worker = Worker::start(Place::Memory, Role::Daemon);
+        let worker = Worker::start(Place::Memory, Role::Daemon, None);
         let before = worker.call(|_| Ok(()));
         let closed = worker.close();
         let after = worker.call(|_| Ok(()));

@@ -19,6 +19,8 @@ mod side_by_side;
 mod signals;
 mod silence;
 mod stdio;
+mod taken_up;
+mod tool_outputs;
 mod tokens;
 mod upstreams;
 mod warming;

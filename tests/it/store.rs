@@ -1,7 +1,9 @@
 //! The store by its public face: real files, several handles on one folder, and journals of the dead.
 
 mod death;
+mod orphans;
 mod place;
+mod rounds;
 mod runs;
 
 use std::path::Path;
@@ -31,11 +33,13 @@ fn run(id: &str, thread: Target, text: &str) -> NewRun {
         run_id: id.into(),
         thread,
         message_id: format!("{id}-question"),
-        content: vec![Part::text(text)],
+        content: Some(vec![Part::text(text)]),
+        outputs: Vec::new(),
         provider: "local".into(),
         model: Some("small".into()),
         assistant: Some("work".into()),
         queued: false,
+        background: None,
     }
 }
 

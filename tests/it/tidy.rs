@@ -24,7 +24,10 @@ const LONG_FILES: &[(&str, &str)] = &[
         "the one mapping of HTTP failures, with its tests",
     ),
     ("src/rpc/tests.rs", "tables of tests"),
-    ("src/run.rs", "the life of a run, from its first event to its end"),
+    (
+        "src/run.rs",
+        "the life of a run, round by round, from its start to its end",
+    ),
     (
         "src/server/send.rs",
         "a run's way through the server's states, which read as one story",
@@ -48,7 +51,10 @@ const BORDERS: &[(&str, &str)] = &[
     ("src/config", "settings"),
     ("src/store", "the database and the journal"),
     ("src/error.rs", "the error object of the wire"),
-    ("src/transcript.rs", "its entries are what the journal holds"),
+    (
+        "src/transcript",
+        "its entries and rounds are what the journal and the database hold",
+    ),
     ("src/provider/assistants", "one dialect's own shapes"),
     ("src/provider/embedded", "one dialect's own shapes"),
     ("src/provider/scripted", "one dialect's own shapes"),

@@ -91,6 +91,8 @@ transcripts! {
     status
     thread_deleted
     threads
+    tool_outputs
+    tool_outputs_refused
     tools
     tools_deferred
     tools_in_silence

@@ -44,17 +44,14 @@ pub fn opening(request: &Request, opening: &Opening, known: Known) -> Call {
             Call::post(["threads", &anchor.thread_id, "runs"]).json(bytes(&body))
         }
         Opening::Outputs { thread_id, run_id } => {
-            let outputs = request
-                .rounds
-                .last()
-                .map(|round| &round.outputs[..])
-                .unwrap_or_default();
+            // All at once, those of calls that nobody answered as well: the run waits for each of them.
+            let answered = request.rounds.last().into_iter();
+            let outputs = answered.flat_map(|round| round.calls.iter().map(|call| (call, round.output(call))));
             let body = OutputsBody {
                 tool_outputs: outputs
-                    .iter()
-                    .map(|output| OutputBody {
-                        tool_call_id: &output.call_id,
-                        output: &output.output,
+                    .map(|(call, output)| OutputBody {
+                        tool_call_id: &call.id,
+                        output,
                     })
                     .collect(),
                 stream: true,

@@ -183,10 +183,10 @@ impl Turn {
     fn call(&self, own_tools: &[Value]) -> Result<Call, Error> {
         let has_outputs = !self.request.rounds.is_empty();
         if has_outputs && !matches!(self.opening, Opening::Outputs { .. }) {
-            return Err(Error::new(
-                Kind::Internal,
-                "the outputs of the tools have no run to go to",
-            ));
+            return Err(
+                Error::invalid_params("the Assistants API takes outputs only for the run that asked for them")
+                    .with_hint("send a message instead"),
+            );
         }
         let known = Known {
             assistant_id: self.upstream.assistant_id()?,

@@ -8,6 +8,7 @@ use super::script::{Huge, Pace, Retry, Script, Split, Step, Voice};
 use crate::error::Error;
 use crate::protocol::{PartKind, Role, RunStep, StepCall};
 use crate::provider::{End, Event, Request, Round, ToolCall};
+use crate::thread::Message;
 
 /// What the stream does next.
 #[derive(Debug)]
@@ -125,14 +126,16 @@ impl Scene {
         let conversation = &self.request.conversation;
         Some(match name {
             "text" => self.text.clone(),
-            "turns" => conversation.messages.len().to_string(),
-            "history" => {
-                let line = |message: &crate::thread::Message| match message.role {
-                    Role::User => format!("user: {}", message.joined()),
-                    Role::Assistant => format!("assistant: {}", message.joined()),
-                };
-                conversation.messages.iter().map(line).collect::<Vec<_>>().join("\n")
+            "turns" => {
+                let said = conversation.messages.iter().filter(|message| is_said(message));
+                said.count().to_string()
             }
+            "history" => conversation
+                .messages
+                .iter()
+                .flat_map(lines)
+                .collect::<Vec<_>>()
+                .join("\n"),
             "output" => {
                 let last = self.request.rounds.last().and_then(|round| round.outputs.last());
                 last.map(|output| output.output.clone()).unwrap_or_default()
@@ -195,6 +198,28 @@ impl Scene {
     fn sign(&self, error: Error) -> Error {
         error.with_provider(&self.provider)
     }
+}
+
+/// Whether there is more to a message than what was called.
+fn is_said(message: &Message) -> bool {
+    message.round.is_none() || !message.content.is_empty()
+}
+
+/// A message and what was called behind it, for people.
+fn lines(message: &Message) -> Vec<String> {
+    let mut lines = Vec::new();
+    if is_said(message) {
+        let role = match message.role {
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        lines.push(format!("{role}: {}", message.joined()));
+    }
+    if let Some(round) = &message.round {
+        let calls = round.calls.iter();
+        lines.extend(calls.map(|call| format!("{}({}): {}", call.name, call.arguments, round.output(call))));
+    }
+    lines
 }
 
 fn one(act: Act) -> Acts {

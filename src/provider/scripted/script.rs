@@ -20,6 +20,9 @@ mod table;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
+    /// Whether an answer goes on though assistd is killed: the next one takes it up.
+    #[serde(default)]
+    pub background: bool,
     /// In the order of the file; the first that matches is played.
     #[serde(default)]
     pub answers: Vec<Answer>,

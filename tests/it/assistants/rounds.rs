@@ -79,6 +79,47 @@ async fn several_rounds_of_several_calls() {
     );
 }
 
+/// The upstream has the calls of its own runs; it has no words for those of others.
+#[tokio::test]
+async fn what_was_called_without_a_word_is_no_message() {
+    let upstream = Upstream::start([Reply::events(whole_turn("Hi."))]).await;
+    let mut request = request("u1:one a1:x a2:two u2:three");
+    let conversation = Arc::get_mut(&mut request.conversation).unwrap();
+    conversation.messages[1].content.clear();
+    conversation.messages[1].round = Some(answered(&["call_1"]));
+    conversation.messages[2].round = Some(answered(&["call_2"]));
+    let (_, end) = play(&provider(&upstream), request).await;
+    assert_eq!(end, END_TURN);
+    let sent = upstream.requests()[0].json()["thread"]["messages"].clone();
+    let said: Vec<&str> = sent
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["content"].as_str().unwrap())
+        .collect();
+    assert_eq!(said, ["one", "two", "three"]);
+}
+
+/// The run waits for each call, also where the client sent less with its next request.
+#[tokio::test]
+async fn calls_that_nobody_answered_get_an_output_that_says_so() {
+    let upstream = Upstream::start([Reply::events(whole_turn("Sunny."))]).await;
+    let mut request = request("u1:hello");
+    request.anchor = Some(anchor("u1"));
+    let mut round = answered(&["call_1", "call_2"]);
+    round.outputs.remove(0);
+    request.rounds.push(round);
+    let (_, end) = play(&provider(&upstream), request).await;
+    assert_eq!(end, END_TURN);
+    assert_eq!(
+        upstream.requests()[0].json()["tool_outputs"],
+        json!([
+            { "tool_call_id": "call_1", "output": "error: the call was not answered" },
+            { "tool_call_id": "call_2", "output": "sunny at call_2" }
+        ])
+    );
+}
+
 #[tokio::test]
 async fn calls_that_only_the_steps_tell_of_are_found() {
     let step = json!({ "id": "step_1", "delta": { "step_details": { "type": "tool_calls", "tool_calls": [
@@ -126,5 +167,5 @@ async fn outputs_never_go_to_the_run_of_an_earlier_turn() {
     request.anchor = Some(anchor("u1"));
     request.rounds.push(answered(&["call_1"]));
     let (_, end) = play(&provider(&upstream), request).await;
-    assert_eq!(error(end).kind(), Kind::Internal);
+    assert_eq!(error(end).kind(), Kind::InvalidParams);
 }
