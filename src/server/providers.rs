@@ -8,6 +8,7 @@ use crate::config::{Choice, Dialect, ProviderSettings, Settings};
 use crate::error::{Error, Kind};
 use crate::provider::Provider;
 use crate::provider::assistants::Assistants;
+use crate::provider::chat::Chat;
 use crate::provider::credentials::Credentials;
 #[cfg(feature = "embedded")]
 use crate::provider::embedded::Embedded;
@@ -71,7 +72,11 @@ impl Providers {
                 "this assistd was built without the embedded model, and no other provider is set",
             )
             .with_hint("set a provider in config.toml, or build with the feature `embedded`")),
-            dialect @ (Dialect::Responses | Dialect::Chat) => Err(Error::new(
+            Dialect::Chat => {
+                let credentials = credentials(settings, name, provider)?;
+                Ok(Arc::new(Chat::new(name, provider, credentials, self.http.clone())))
+            }
+            dialect @ Dialect::Responses => Err(Error::new(
                 Kind::ConfigInvalid,
                 format!(
                     "provider `{name}` speaks `{}`, which is not built yet in this version",

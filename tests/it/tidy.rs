@@ -54,6 +54,7 @@ const BORDERS: &[(&str, &str)] = &[
     ("src/error.rs", "the error object of the wire"),
     ("src/transcript.rs", "its entries are what the journal holds"),
     ("src/provider/assistants", "one dialect's own shapes"),
+    ("src/provider/chat", "one dialect's own shapes"),
     ("src/provider/embedded", "one dialect's own shapes"),
     ("src/provider/scripted", "one dialect's own shapes"),
     ("src/cli/client.rs", "a client of the wire"),
