@@ -19,6 +19,7 @@ const LONG_FILES: &[(&str, &str)] = &[
         "the shapes of one noun, each member with its sentence",
     ),
     ("src/provider/assistants/wire.rs", "the shapes of one dialect"),
+    ("src/provider/chat/wire.rs", "the shapes of one dialect"),
     (
         "src/provider/embedded/weights.rs",
         "one way to fetch, and its tests against a real socket",
