@@ -62,7 +62,10 @@ const BORDERS: &[(&str, &str)] = &[
 ];
 
 /// Tests that may ask again after a while, and why nothing tells them.
-const POLLING: &[(&str, &str)] = &[("tests/it/judge.rs", "a foreign server says nowhere that it listens")];
+const POLLING: &[(&str, &str)] = &[
+    ("tests/it/judge.rs", "a foreign server says nowhere that it listens"),
+    ("tests/it/llama.rs", "a foreign server says nowhere that it is ready"),
+];
 
 /// Uses that go up against the order of `src/lib.rs`, as (module, what it uses, reason).
 const UPWARDS: &[(&str, &str, &str)] = &[];
