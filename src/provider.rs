@@ -12,6 +12,7 @@
 //! - Retries happen inside, before the first [`Event`] that shows anything, each announced by [`Event::Retry`].
 
 pub mod assistants;
+pub mod chat;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod scripted;
@@ -20,6 +21,7 @@ pub mod http;
 pub mod local;
 pub mod credentials;
 pub mod sse;
+mod surrogates;
 
 use std::sync::Arc;
 use std::time::Duration;

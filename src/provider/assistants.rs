@@ -153,14 +153,10 @@ impl Upstream {
 
     /// What the service lists; nothing where it has no such list, as Foundry.
     async fn models(&self) -> Result<Vec<String>, Error> {
-        let answer = match self.endpoint.send(&Call::get(["models"])).await {
-            Ok(answer) => answer,
-            Err(failure) if matches!(failure.status, Some(404 | 405)) => return Ok(Vec::new()),
-            Err(failure) => return Err(failure.error),
-        };
-        let page: wire::ModelPage = answer.json().await?;
-        let models = page.data.unwrap_or_default().into_iter();
-        Ok(models.filter_map(|model| model.id).collect())
+        match self.endpoint.models().await {
+            Err(failure) if matches!(failure.status, Some(404 | 405)) => Ok(Vec::new()),
+            models => models.map_err(|failure| failure.error),
+        }
     }
 
     /// The assistant that answers, which every service of this wire can be asked for.
@@ -263,6 +259,7 @@ fn endpoint(name: &str, settings: &ProviderSettings, credentials: Credentials, h
         },
         credentials,
         idle: settings.idle_timeout(),
+        only_model: Default::default(),
     })
 }
 

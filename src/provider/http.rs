@@ -2,6 +2,7 @@
 //!
 //! Knows credentials, proxies and statuses; knows no dialect.
 
+mod ask;
 mod authorities;
 mod body;
 mod cause;
@@ -10,6 +11,7 @@ mod clients;
 mod event_stream;
 mod failure;
 mod limits;
+mod models;
 mod network;
 mod proxy;
 mod retry;
@@ -22,6 +24,7 @@ use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 
 use super::credentials::{Credentials, Secret};
 use crate::config::ProviderSettings;
@@ -82,6 +85,8 @@ pub struct Endpoint {
     pub scheme: Scheme,
     /// How long the upstream may be silent before the connection counts as broken.
     pub idle: Duration,
+    /// The model that the upstream offers, where it was asked and offers just one. Empty at first.
+    pub only_model: OnceCell<String>,
 }
 
 /// A request.

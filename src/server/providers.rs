@@ -10,6 +10,7 @@ use crate::desk::Desk;
 use crate::error::{Error, Kind};
 use crate::provider::Provider;
 use crate::provider::assistants::Assistants;
+use crate::provider::chat::Chat;
 use crate::provider::credentials::Credentials;
 #[cfg(feature = "embedded")]
 use crate::provider::embedded::Embedded;
@@ -84,7 +85,11 @@ impl Providers {
                 "this assistd was built without the embedded model, and no other provider is set",
             )
             .with_hint("set a provider in config.toml, or build with the feature `embedded`")),
-            dialect @ (Dialect::Responses | Dialect::Chat) => Err(Error::new(
+            Dialect::Chat => {
+                let (credentials, http) = self.access(settings, name, provider)?;
+                Ok(Arc::new(Chat::new(name, provider, credentials, http)))
+            }
+            dialect @ Dialect::Responses => Err(Error::new(
                 Kind::ConfigInvalid,
                 format!(
                     "provider `{name}` speaks `{}`, which is not built yet in this version",

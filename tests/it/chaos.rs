@@ -158,7 +158,9 @@ fn breaks_everywhere(trial: &mut Trial) {
             let wire = trial.wire;
             let what = format!("{}: {fault:?} behind event {count}", wire.name);
             let is_whole = count >= wire.whole_after;
-            let begins_anew = !is_whole && wire.shown(count).is_empty() && wire.begins_anew;
+            // Whoever waited in vain does not wait once more.
+            let begins_anew = wire.begins_anew && fault != Fault::Stall;
+            let begins_anew = begins_anew && !is_whole && wire.shown(count).is_empty();
             let mut replies = vec![fault.reply(&events, count)];
             replies.extend(begins_anew.then(|| trial.whole()));
             let (thread, completed) = trial.first(replies, &what);
@@ -251,4 +253,4 @@ macro_rules! trials {
     };
 }
 
-trials! { assistants }
+trials! { assistants chat }

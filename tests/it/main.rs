@@ -2,6 +2,8 @@
 
 /// An upstream for the tests of all HTTP dialects.
 mod upstream;
+/// A judge of the requests of all HTTP dialects.
+mod judge;
 /// The binary with its own folders, for the tests of the command line.
 mod program;
 /// What a client says and hears, played in both framings.
@@ -16,6 +18,12 @@ mod chaos;
 mod assistants_judge;
 /// Certificates, proxies, HTTP/2, redirects, limits and the services that give tokens, over real sockets.
 mod networks;
+/// The `chat` dialect over a real socket: recorded streams cut everywhere, the quirks of servers, requests, failures.
+mod chat;
+/// What the `chat` dialect sends, judged by the API's own description.
+mod chat_judge;
+/// A real server: llama.cpp's, with a small model.
+mod llama;
 /// `assistd ask`, for pipes.
 mod ask;
 /// `provider/check` and `model/list`, against servers, proxies and certificates that are wrong in every way.

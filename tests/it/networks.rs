@@ -40,6 +40,7 @@ pub fn endpoint_with(base: &str, settings: &Settings, credentials: Credentials) 
         credentials,
         scheme: Scheme::Bearer,
         idle: Duration::from_secs(20),
+        only_model: Default::default(),
     }
 }
 

@@ -15,6 +15,7 @@ const LONG_FILES: &[(&str, &str)] = &[
         "the shapes of one noun, each member with its sentence",
     ),
     ("src/provider/assistants/wire.rs", "the shapes of one dialect"),
+    ("src/provider/chat/wire.rs", "the shapes of one dialect"),
     (
         "src/provider/embedded/weights.rs",
         "one way to fetch, and its tests against a real socket",
@@ -56,6 +57,7 @@ const BORDERS: &[(&str, &str)] = &[
         "its entries and rounds are what the journal and the database hold",
     ),
     ("src/provider/assistants", "one dialect's own shapes"),
+    ("src/provider/chat", "one dialect's own shapes"),
     ("src/provider/embedded", "one dialect's own shapes"),
     ("src/provider/scripted", "one dialect's own shapes"),
     ("src/cli/client.rs", "a client of the wire"),
@@ -65,10 +67,6 @@ const BORDERS: &[(&str, &str)] = &[
 /// Tests that may ask again after a while, and why nothing tells them.
 const POLLING: &[(&str, &str)] = &[
     (
-        "tests/it/assistants_judge.rs",
-        "a foreign server says nowhere that it listens",
-    ),
-    (
         "tests/it/networks/tls_front.rs",
         "it stands for a server that is far away",
     ),
@@ -76,6 +74,8 @@ const POLLING: &[(&str, &str)] = &[
         "tests/it/process/warming.rs",
         "what a far server sends is on its way for a while",
     ),
+    ("tests/it/judge.rs", "a foreign server says nowhere that it listens"),
+    ("tests/it/llama.rs", "a foreign server says nowhere that it is ready"),
 ];
 
 /// Uses that go up against the order of `src/lib.rs`, as (module, what it uses, reason).

@@ -279,22 +279,6 @@ pub struct UploadedFile {
     pub id: Option<String>,
 }
 
-/// The answer of `GET /models`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct ModelPage {
-    #[serde(deserialize_with = "lenient")]
-    pub data: Option<Vec<Model>>,
-}
-
-/// A model that the upstream offers.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Model {
-    #[serde(deserialize_with = "lenient")]
-    pub id: Option<String>,
-}
-
 /// An assistant that the upstream keeps.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

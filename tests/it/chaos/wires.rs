@@ -101,3 +101,109 @@ pub fn assistants() -> Wire {
         },
     }
 }
+
+/// Chat Completions.
+pub fn chat() -> Wire {
+    let chunk = |choices: Value, usage: Value| {
+        let chunk =
+            json!({ "id": "chatcmpl_1", "object": "chat.completion.chunk", "choices": choices, "usage": usage });
+        format!("data: {chunk}\n\n")
+    };
+    let delta = |delta: Value, finish: Value| json!([{ "index": 0, "delta": delta, "finish_reason": finish }]);
+    let mut events = vec![chunk(
+        delta(json!({ "role": "assistant", "content": "" }), Value::Null),
+        Value::Null,
+    )];
+    let first = events.len();
+    events.extend(PIECES.map(|piece| chunk(delta(json!({ "content": piece }), Value::Null), Value::Null)));
+    let whole_after = events.len() + 1;
+    events.push(chunk(delta(json!({}), json!("stop")), Value::Null));
+    let usage = json!({ "prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7 });
+    events.push(chunk(json!([]), usage));
+    events.push("data: [DONE]\n\n".to_owned());
+    Wire {
+        name: "chat",
+        settings: "dialect = \"chat\"\nmodel = \"m\"\n",
+        events,
+        said: (first..first + PIECES.len()).collect(),
+        whole_after,
+        begins_anew: true,
+        keeps_history: false,
+        is_opening: |request| request.path().ends_with("/chat/completions"),
+        told: |request| texts(&request.json()["messages"]),
+        aside: |_| None,
+    }
+}
+
+/// The Responses API, history on our side.
+pub fn responses() -> Wire {
+    Wire {
+        name: "responses",
+        settings: "dialect = \"responses\"\nmodel = \"m\"\n",
+        begins_anew: true,
+        keeps_history: false,
+        is_opening: |request| request.method == "POST" && request.path().ends_with("/responses"),
+        told: |request| texts(&request.json()["input"]),
+        aside: |_| None,
+        ..response_stream()
+    }
+}
+
+fn response_stream() -> Wire {
+    let mut events: Vec<String> = Vec::new();
+    let mut say = |name: &str, mut data: Value| {
+        data["type"] = json!(name);
+        data["sequence_number"] = json!(events.len());
+        events.push(event(name, data));
+    };
+    let response = |status: &str, output: Value| json!({ "response": { "id": "resp_1", "object": "response", "status": status, "output": output } });
+    let text = json!({ "type": "output_text", "text": PIECES.concat(), "annotations": [] });
+    let message = |status: &str, content: Value| json!({ "id": "msg_1", "type": "message", "role": "assistant", "status": status, "content": content });
+    let place = |mut data: Value| {
+        data["item_id"] = json!("msg_1");
+        data["output_index"] = json!(0);
+        data["content_index"] = json!(0);
+        data
+    };
+    say("response.created", response("in_progress", json!([])));
+    say("response.in_progress", response("in_progress", json!([])));
+    let item = message("in_progress", json!([]));
+    say("response.output_item.added", json!({ "output_index": 0, "item": item }));
+    let part = json!({ "type": "output_text", "text": "", "annotations": [] });
+    say("response.content_part.added", place(json!({ "part": part })));
+    for piece in PIECES {
+        say("response.output_text.delta", place(json!({ "delta": piece })));
+    }
+    say("response.output_text.done", place(json!({ "text": PIECES.concat() })));
+    say("response.content_part.done", place(json!({ "part": text })));
+    let item = message("completed", json!([text]));
+    say("response.output_item.done", json!({ "output_index": 0, "item": item }));
+    say("response.completed", response("completed", json!([item])));
+    let whole_after = events.len();
+    Wire {
+        name: "responses",
+        settings: "",
+        said: (4..4 + PIECES.len()).collect(),
+        whole_after,
+        events,
+        begins_anew: true,
+        keeps_history: false,
+        is_opening: |_| false,
+        told: |_| Vec::new(),
+        aside: |_| None,
+    }
+}
+
+/// The texts of messages or items, whose content is a string or a list of parts.
+fn texts(messages: &Value) -> Vec<String> {
+    let text = |message: &Value| match &message["content"] {
+        Value::String(text) => text.clone(),
+        parts => parts
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|part| part["text"].as_str())
+            .collect(),
+    };
+    messages.as_array().into_iter().flatten().map(text).collect()
+}
