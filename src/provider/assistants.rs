@@ -213,6 +213,7 @@ fn endpoint(name: &str, settings: &ProviderSettings, credentials: Credentials, h
         },
         credentials,
         idle: settings.idle_timeout(),
+        only_model: Default::default(),
     })
 }
 

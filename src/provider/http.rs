@@ -6,6 +6,7 @@
 mod cause;
 mod event_stream;
 mod failure;
+mod models;
 mod retry;
 mod v1;
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url, redirect};
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 
 use super::credentials::{Credentials, Secret};
 use crate::config::ProviderSettings;
@@ -146,6 +148,8 @@ pub struct Endpoint {
     pub scheme: Scheme,
     /// How long the upstream may be silent before the connection counts as broken.
     pub idle: Duration,
+    /// The model that the upstream offers, where it was asked and offers just one. Empty at first.
+    pub only_model: OnceCell<String>,
 }
 
 /// A request.

@@ -49,6 +49,7 @@ impl Endpoint {
                 Service::Openai | Service::Foundry => Scheme::Bearer,
             },
             idle: settings.idle_timeout(),
+            only_model: Default::default(),
         })
     }
 }
