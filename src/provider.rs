@@ -12,11 +12,14 @@
 //! - Retries happen inside, before the first [`Event`] that shows anything, each announced by [`Event::Retry`].
 
 pub mod assistants;
+
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod scripted;
+mod cancel;
 pub mod http;
 pub mod credentials;
+mod json;
 pub mod sse;
 
 use std::sync::Arc;

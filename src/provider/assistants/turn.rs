@@ -15,9 +15,9 @@ use super::Upstream;
 use super::anchor::{Anchor, Opening};
 use super::mapper::{Mapper, locking_run};
 use super::request;
-use super::stopping::Cancel;
 use crate::error::{Error, Kind};
 use crate::protocol::StopReason;
+use crate::provider::cancel::Cancel;
 use crate::provider::http::{Answer, Call, EventStream, Failure, Retries};
 use crate::provider::{CANCEL_DEADLINE, End, Event, Request};
 
