@@ -85,6 +85,7 @@ impl Dialect {
     /// The dialects that this build speaks.
     pub const BUILT: &[Dialect] = &[
         Dialect::Assistants,
+        Dialect::Responses,
         #[cfg(feature = "embedded")]
         Dialect::Embedded,
         Dialect::Scripted,

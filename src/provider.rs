@@ -12,6 +12,7 @@
 //! - Retries happen inside, before the first [`Event`] that shows anything, each announced by [`Event::Retry`].
 
 pub mod assistants;
+pub mod responses;
 
 #[cfg(feature = "embedded")]
 pub mod embedded;
@@ -21,6 +22,8 @@ pub mod http;
 pub mod credentials;
 mod json;
 pub mod sse;
+mod surrogates;
+mod truncation;
 
 use std::sync::Arc;
 use std::time::Duration;

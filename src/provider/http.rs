@@ -158,7 +158,8 @@ pub struct Call {
     method: Method,
     path: Vec<String>,
     query: Vec<(&'static str, String)>,
-    body: Option<Bytes>,
+    /// The body and its media type.
+    body: Option<(HeaderValue, Bytes)>,
 }
 
 impl Call {
@@ -182,7 +183,14 @@ impl Call {
 
     /// The same with a body of JSON.
     pub fn json(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = Some(body.into());
+        self.body = Some((HeaderValue::from_static("application/json"), body.into()));
+        self
+    }
+
+    /// The same with a body of this media type, which is printable text.
+    pub fn body(mut self, media_type: &str, body: impl Into<Bytes>) -> Self {
+        let media_type = HeaderValue::from_str(media_type).expect("media types are printable");
+        self.body = Some((media_type, body.into()));
         self
     }
 
@@ -295,10 +303,8 @@ impl Endpoint {
             value.set_sensitive(true);
             request.headers_mut().insert(name, value);
         }
-        if let Some(body) = &call.body {
-            request
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some((media_type, body)) = &call.body {
+            request.headers_mut().insert(CONTENT_TYPE, media_type.clone());
             *request.body_mut() = Some(body.clone().into());
         }
         Ok(request)
@@ -317,6 +323,17 @@ impl Answer {
             reset_tokens: text("x-ratelimit-reset-tokens"),
         };
         (limit != RateLimit::default()).then_some(limit)
+    }
+
+    /// Whether the body is one JSON text, by its `Content-Type`: a server that does not stream.
+    pub fn is_json(&self) -> bool {
+        let media_type = self.response.headers().get(CONTENT_TYPE);
+        media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"application/json"))
+    }
+
+    /// Whose answer this is, for errors that are told in it.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// The body as server-sent events, whatever `Content-Type` says: some proxies leave it out.

@@ -12,6 +12,7 @@ use crate::provider::credentials::Credentials;
 #[cfg(feature = "embedded")]
 use crate::provider::embedded::Embedded;
 use crate::provider::http::Http;
+use crate::provider::responses::Responses;
 use crate::provider::scripted::Scripted;
 
 /// A provider's name, and its upstream's id of the assistant.
@@ -71,7 +72,11 @@ impl Providers {
                 "this assistd was built without the embedded model, and no other provider is set",
             )
             .with_hint("set a provider in config.toml, or build with the feature `embedded`")),
-            dialect @ (Dialect::Responses | Dialect::Chat) => Err(Error::new(
+            Dialect::Responses => {
+                let credentials = credentials(settings, name, provider)?;
+                Ok(Arc::new(Responses::new(name, provider, credentials, self.http.clone())))
+            }
+            dialect @ Dialect::Chat => Err(Error::new(
                 Kind::ConfigInvalid,
                 format!(
                     "provider `{name}` speaks `{}`, which is not built yet in this version",

@@ -12,7 +12,8 @@ use super::wire::{self, Run};
 use crate::error::{Error, Kind};
 use crate::protocol::StopReason;
 use crate::provider::http::Peer;
-use crate::provider::json::{camel_case, log_unreadable, mend_surrogates};
+use crate::provider::json::{camel_case, log_unreadable};
+use crate::provider::surrogates;
 use crate::provider::{End, Event, ToolCall};
 
 /// What has come of one stream so far.
@@ -62,7 +63,7 @@ impl Mapper {
             return;
         };
         log_unreadable(&problem, "an event of the upstream could not be read");
-        let mended = mend_surrogates(data);
+        let mended = surrogates::mend(data);
         if self.dispatch(name, &mended).is_err() {
             self.pass_on(name, &mended);
         }

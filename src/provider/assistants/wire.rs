@@ -320,6 +320,7 @@ impl From<Annotation> for protocol::Annotation {
             start: annotation.start_index,
             end: annotation.end_index,
             file_id: cited.file_id,
+            container_id: None,
             quote: cited.quote.filter(|quote| !quote.is_empty()),
             url: cited.url,
             title: cited.title,
