@@ -12,6 +12,8 @@ mod store;
 mod assistants;
 /// What the `assistants` dialect sends, judged by the API's own description.
 mod assistants_judge;
+/// The `responses` dialect over a real socket: recorded streams cut everywhere, every event, history, background.
+mod responses;
 /// `assistd ask`, for pipes.
 mod ask;
 /// `assistd chat`, the console.

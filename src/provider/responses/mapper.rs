@@ -70,7 +70,8 @@ impl Mapper {
             data = &*peer.scrub(data),
             "an event of the upstream"
         );
-        if data == "[DONE]" {
+        // What follows an end says nothing more, and may or may not have come together with it.
+        if data == "[DONE]" || self.has_ended() {
             return;
         }
         self.has_begun = true;
@@ -394,9 +395,8 @@ impl Mapper {
         }
     }
 
-    /// The first end counts.
     fn finish(&mut self, end: End) {
-        self.end.get_or_insert(end);
+        self.end = Some(end);
     }
 
     fn saw(&mut self, sequence: Option<u64>) {

@@ -7,7 +7,6 @@ use crate::provider::Event;
 #[derive(Debug, Default)]
 pub struct Reasoning {
     parts: Vec<Part>,
-    last: Option<Key>,
 }
 
 /// Whether it is a summary, and which part.
@@ -27,9 +26,14 @@ impl Reasoning {
             return;
         }
         let key = (summary, index.unwrap_or_default());
-        let begins = self.last.replace(key).is_some_and(|last| last != key);
-        self.part(key).shown += piece.len();
-        let mut text = if begins { "\n\n".to_owned() } else { String::new() };
+        let follows = self.parts.iter().any(|part| part.key.0 == summary && part.shown > 0);
+        let part = self.part(key);
+        let begins = std::mem::replace(&mut part.shown, part.shown + piece.len()) == 0;
+        let mut text = if begins && follows {
+            "\n\n".to_owned()
+        } else {
+            String::new()
+        };
         text += piece;
         match out.last_mut() {
             Some(Event::Reasoning {
