@@ -26,6 +26,8 @@ struct Item {
     output_index: Option<u64>,
     /// `type`, as the upstream has it.
     kind: String,
+    /// Whether a message has been begun for it.
+    is_shown: bool,
     is_done: bool,
     content: Content,
     /// As the upstream gave it last, if it was whole.
@@ -55,13 +57,17 @@ impl Items {
     /// Something else of a message: what is to be done with it.
     pub fn message(&mut self, place: Place, out: &mut Vec<Event>, act: impl FnOnce(&mut Message, &mut Vec<Event>)) {
         let item = self.find("message", place);
-        if self.known[item].is_done {
-            return;
+        let mut shown = Vec::new();
+        match &mut self.known[item] {
+            Item {
+                content: Content::Message(message),
+                is_done: false,
+                ..
+            } => act(message, &mut shown),
+            _ => return,
         }
-        self.turn_to(item, out);
-        if let Content::Message(message) = &mut self.known[item].content {
-            act(message, out);
-        }
+        // A message begins with the first that is shown of it.
+        self.show_message(item, shown, false, out);
     }
 
     /// Something of an item's reasoning.
@@ -99,7 +105,7 @@ impl Items {
         let known = self.known.iter().rposition(is_known);
         let at = known.unwrap_or_else(|| self.push(kind, place));
         match &mut self.known[at].content {
-            Content::Message(_) => self.turn_to(at, out),
+            Content::Message(_) => {}
             Content::Reasoning(content) => content.1.accept(kind, item, false, out),
             Content::Call(call) => call.accept(kind, item, false, out),
         }
@@ -202,6 +208,7 @@ impl Items {
         self.known.push(Item {
             output_index: place.output_index,
             kind: kind.to_owned(),
+            is_shown: false,
             is_done: false,
             content: match kind {
                 "message" => Content::Message(Message::default()),
@@ -222,9 +229,10 @@ impl Items {
         if self.current.replace(at).is_some() {
             out.push(Event::MessageDone);
         }
-        let id = &self.known[at].id;
+        let item = &mut self.known[at];
+        item.is_shown = true;
         out.push(Event::MessageStarted {
-            upstream_id: Some(id.clone()),
+            upstream_id: Some(item.id.clone()),
         });
     }
 
@@ -233,29 +241,26 @@ impl Items {
         if !self.known[at].is_done {
             self.update(at, &item, true, out);
             self.known[at].is_done = true;
-            if let Content::Message(message) = &mut self.known[at].content {
-                message.finish(out);
-                self.current = None;
-                out.push(Event::MessageDone);
-            }
         }
         self.known[at].whole = Some(item);
     }
 
     /// Gives what is missing of an item.
     fn update(&mut self, at: usize, item: &Value, is_done: bool, out: &mut Vec<Event>) {
-        if self.known[at].is_done {
+        let known = &mut self.known[at];
+        if known.is_done {
             return;
         }
-        if matches!(self.known[at].content, Content::Message(_)) {
-            self.turn_to(at, out);
-        }
-        let known = &mut self.known[at];
         match &mut known.content {
             Content::Message(message) => {
+                let mut shown = Vec::new();
                 for (index, part) in (0..).zip(parts(&item["content"])) {
-                    message.whole_part(Some(index), part, out);
+                    message.whole_part(Some(index), part, &mut shown);
                 }
+                if is_done {
+                    message.finish(&mut shown);
+                }
+                self.show_message(at, shown, is_done, out);
             }
             Content::Reasoning(content) => {
                 content.0.whole_parts(true, parts(&item["summary"]), out);
@@ -265,18 +270,22 @@ impl Items {
             Content::Call(call) => {
                 call.accept(&known.kind, item, is_done, out);
                 if let (true, Some(image)) = (is_done, image(&known.kind, item)) {
-                    self.show_image(at, image, out);
+                    self.show_message(at, vec![Event::Image { index: 0, image }], true, out);
                 }
             }
         }
     }
 
-    /// A picture is a message of its own: no message of the upstream's holds it.
-    fn show_image(&mut self, at: usize, image: Image, out: &mut Vec<Event>) {
-        self.turn_to(at, out);
-        out.push(Event::Image { index: 0, image });
-        self.current = None;
-        out.push(Event::MessageDone);
+    /// What is new of a message, which ends then if it is done. One that another came after has ended by that. A
+    /// picture is a message of its own: no message of the upstream's holds it.
+    fn show_message(&mut self, at: usize, mut shown: Vec<Event>, is_done: bool, out: &mut Vec<Event>) {
+        if !shown.is_empty() || is_done && !self.known[at].is_shown {
+            self.turn_to(at, out);
+            out.append(&mut shown);
+        }
+        if is_done && self.current.take_if(|current| *current == at).is_some() {
+            out.push(Event::MessageDone);
+        }
     }
 }
 

@@ -28,7 +28,8 @@ impl Reasoning {
         let key = (summary, index.unwrap_or_default());
         let follows = self.parts.iter().any(|part| part.key.0 == summary && part.shown > 0);
         let part = self.part(key);
-        let begins = std::mem::replace(&mut part.shown, part.shown + piece.len()) == 0;
+        let begins = part.shown == 0;
+        part.shown += piece.len();
         let mut text = if begins && follows {
             "\n\n".to_owned()
         } else {
