@@ -86,6 +86,7 @@ impl Dialect {
     pub const BUILT: &[Dialect] = &[
         Dialect::Assistants,
         Dialect::Responses,
+        Dialect::Chat,
         #[cfg(feature = "embedded")]
         Dialect::Embedded,
         Dialect::Scripted,

@@ -16,3 +16,13 @@ pub fn run() -> String {
 pub fn message() -> String {
     format!("msg_{}", Uuid::now_v7().simple())
 }
+
+/// The id of a tool call whose upstream gave none.
+pub fn call() -> String {
+    format!("call_{}", Uuid::now_v7().simple())
+}
+
+/// The id of a run step whose upstream gave none.
+pub fn step() -> String {
+    format!("step_{}", Uuid::now_v7().simple())
+}

@@ -13,7 +13,7 @@
 
 pub mod assistants;
 pub mod responses;
-
+pub mod chat;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod scripted;

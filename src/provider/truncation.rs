@@ -13,6 +13,9 @@ const HISTORY_SHARE: f64 = 0.75;
 /// Numbers below this are no sizes of contexts.
 const TOKENS_MIN: u64 = 64;
 
+/// What a message costs beside its text, in bytes: `{"role":"assistant","content":""},`.
+const FRAME: usize = 34;
+
 /// Where the conversation begins after the next cut; none if only the newest turn is left. `from` is where it began,
 /// `size` what was sent in all, in bytes, and `share` how much of that may stay, if it is known.
 pub fn cut(messages: &[Message], from: usize, size: usize, share: Option<f64>) -> Option<usize> {
@@ -53,7 +56,7 @@ fn size_of(message: &Message) -> usize {
         let calls = round.calls.iter();
         calls.map(|call| call.arguments.len() + round.output(call).len()).sum()
     });
-    message.joined().len() + round
+    FRAME + message.joined().len() + round
 }
 
 #[cfg(test)]
@@ -61,7 +64,7 @@ mod tests {
     use super::*;
     use crate::error::{Kind, Upstream};
 
-    /// `u10 a5 u3`: who, and how much.
+    /// `u1000 a500 u300`: who, and how much.
     fn messages(sizes: &str) -> Vec<Message> {
         let message = |word: &str| {
             let (who, size) = word.split_at(1);
@@ -75,16 +78,31 @@ mod tests {
     fn whole_turns_go_the_oldest_first_and_the_newest_stays() {
         let rows: &[(&str, usize, Option<f64>, Option<usize>)] = &[
             // About half of what is not the newest turn.
-            ("u10 a10 u10 a10 u10 a10 u5", 0, None, Some(4)),
-            ("u10 a10 u10 a10 u10 a10 u5", 4, None, Some(6)),
-            ("u10 a10 u10 a10 u10 a10 u5", 6, None, None),
+            ("u1000 a1000 u1000 a1000 u1000 a1000 u500", 0, None, Some(4)),
+            ("u1000 a1000 u1000 a1000 u1000 a1000 u500", 4, None, Some(6)),
+            ("u1000 a1000 u1000 a1000 u1000 a1000 u500", 6, None, None),
             // As much as the numbers say, and at least one turn.
-            ("u10 a10 u10 a10 u10 a10 u10 a10 u20", 0, Some(0.3), Some(8)),
-            ("u10 a10 u10 a10 u10 a10 u10 a10 u20", 0, Some(0.8), Some(2)),
-            ("u10 a10 u10 a10 u10 a10 u10 a10 u20", 0, Some(0.99), Some(2)),
+            (
+                "u1000 a1000 u1000 a1000 u1000 a1000 u1000 a1000 u2000",
+                0,
+                Some(0.3),
+                Some(8),
+            ),
+            (
+                "u1000 a1000 u1000 a1000 u1000 a1000 u1000 a1000 u2000",
+                0,
+                Some(0.8),
+                Some(2),
+            ),
+            (
+                "u1000 a1000 u1000 a1000 u1000 a1000 u1000 a1000 u2000",
+                0,
+                Some(0.99),
+                Some(2),
+            ),
             // An answer of several messages stays with its question.
-            ("u10 a1 a1 a1 u10 a1 u1", 0, Some(0.9), Some(4)),
-            ("u10", 0, None, None),
+            ("u1000 a100 a100 a100 u1000 a100 u100", 0, Some(0.9), Some(4)),
+            ("u1000", 0, None, None),
         ];
         for (sizes, from, share, expected) in rows {
             let messages = messages(sizes);

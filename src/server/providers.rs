@@ -8,6 +8,7 @@ use crate::config::{Choice, Dialect, ProviderSettings, Settings};
 use crate::error::{Error, Kind};
 use crate::provider::Provider;
 use crate::provider::assistants::Assistants;
+use crate::provider::chat::Chat;
 use crate::provider::credentials::Credentials;
 #[cfg(feature = "embedded")]
 use crate::provider::embedded::Embedded;
@@ -76,15 +77,10 @@ impl Providers {
                 let credentials = credentials(settings, name, provider)?;
                 Ok(Arc::new(Responses::new(name, provider, credentials, self.http.clone())))
             }
-            dialect @ Dialect::Chat => Err(Error::new(
-                Kind::ConfigInvalid,
-                format!(
-                    "provider `{name}` speaks `{}`, which is not built yet in this version",
-                    dialect.as_str()
-                ),
-            )
-            .with_provider(name)
-            .with_hint("choose another provider: `--provider embedded` needs no key and no server")),
+            Dialect::Chat => {
+                let credentials = credentials(settings, name, provider)?;
+                Ok(Arc::new(Chat::new(name, provider, credentials, self.http.clone())))
+            }
         }
     }
 }

@@ -1,49 +1,25 @@
-//! Every request of the `assistants` dialect, judged by the API's own description: a mock server made from it answers
-//! 400 and names what is wrong.
-//!
-//! The mock's answers are random, so an upstream of ours plays the answers and the requests are sent to the judge as
-//! they were recorded.
-
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+//! Every request of the `assistants` dialect, judged by the API's own description.
 
 use assistd::protocol::{Image, Options, Part, Tool, ToolOutput};
 use assistd::provider::{Provider, Round};
 use serde_json::json;
-use tokio::net::TcpStream;
 
 use crate::assistants::{anchor, begun, fixtures, play, provider, request, run, whole_turn};
+use crate::judge::Judge;
 use crate::upstream::{Recorded, Reply, Upstream};
-
-/// Where `make test` puts it.
-const INSTALL: &str = "npm install --prefix target/tools @stdy/cli@0.22.2";
-
-/// How long the judge may take to read the description.
-const START_LIMIT: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn every_request_is_what_the_description_allows() {
     let Some(fixtures) = fixtures() else {
         return;
     };
-    let description = fixtures.join("openapi/openapi.trimmed.json");
-    let (judge, requests) = tokio::join!(Judge::start(&description), all_requests());
-    let client = reqwest::Client::new();
+    let (judge, requests) = tokio::join!(Judge::start(&fixtures), all_requests());
     for request in &requests {
-        judge.accepts(&client, request).await;
+        judge.accepts(request).await;
     }
-    // The judge must be able to say no.
     let opening = requests.iter().find(|request| request.path() == "/v1/threads/runs");
-    let mut wrong = opening.unwrap().clone();
-    wrong.body = json!({ "assistant_id": "asst_1", "no_such_member": true })
-        .to_string()
-        .into_bytes();
-    assert!(
-        !judge.verdict(&client, &wrong).await.is_empty(),
-        "the judge accepts anything"
-    );
+    let wrong = json!({ "assistant_id": "asst_1", "no_such_member": true });
+    judge.refuses(opening.unwrap(), wrong).await;
 }
 
 /// Plays a turn of each kind and gives what was sent.
@@ -159,98 +135,4 @@ async fn all_requests() -> Vec<Recorded> {
         ]
     );
     requests
-}
-
-/// The mock server; dropped, it is killed.
-struct Judge {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Judge {
-    async fn start(description: &Path) -> Judge {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node_modules/.bin/steady");
-        assert!(
-            program.exists(),
-            "the judge of requests is not installed: run `{INSTALL}`"
-        );
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let mut command = Command::new(program);
-        // The program is a script that starts the server: both are killed, as a group.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let process = command
-            .args(["--host", "127.0.0.1", "-q", "-p", &address.port().to_string()])
-            .arg("--validator-query-array-format=brackets")
-            .arg(description)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut judge = Judge { process, address };
-        let listening = async {
-            while TcpStream::connect(address).await.is_err() {
-                if let Some(status) = judge.process.try_wait().unwrap() {
-                    panic!("the judge of requests ended at once ({status})");
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let listening = tokio::time::timeout(START_LIMIT, listening).await;
-        listening.expect("the judge listens once it has read the description");
-        judge
-    }
-
-    async fn accepts(&self, client: &reqwest::Client, request: &Recorded) {
-        let verdict = self.verdict(client, request).await;
-        let body = String::from_utf8_lossy(&request.body);
-        assert!(
-            verdict.is_empty(),
-            "{} {}\n{body}\n{verdict:#?}",
-            request.method,
-            request.target
-        );
-    }
-
-    /// What is wrong with a request: the headers that say so.
-    async fn verdict(&self, client: &reqwest::Client, request: &Recorded) -> Vec<(String, String)> {
-        let target = request.target.strip_prefix("/v1").unwrap();
-        let method = reqwest::Method::from_bytes(request.method.as_bytes()).unwrap();
-        let mut sent = client
-            .request(method, format!("http://{}{target}", self.address))
-            .body(request.body.clone());
-        for (name, value) in request
-            .headers
-            .iter()
-            .filter(|(name, _)| name != "host" && name != "content-length")
-        {
-            sent = sent.header(name, value);
-        }
-        let response = sent.send().await.unwrap();
-        let mut verdict: Vec<(String, String)> = response
-            .headers()
-            .iter()
-            .filter(|(name, _)| name.as_str().starts_with("x-steady-error"))
-            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("?").to_owned()))
-            .filter(|(name, count)| name != "x-steady-error-count" || count != "0")
-            .collect();
-        if !response.status().is_success() {
-            verdict.push(("status".into(), response.status().to_string()));
-        }
-        verdict
-    }
-}
-
-impl Drop for Judge {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        if let Some(group) = rustix::process::Pid::from_raw(self.process.id() as i32) {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

@@ -2,6 +2,8 @@
 
 /// An upstream for the tests of all HTTP dialects.
 mod upstream;
+/// A judge of the requests of all HTTP dialects.
+mod judge;
 /// The binary with its own folders, for the tests of the command line.
 mod program;
 /// What a client says and hears, played in both framings.
@@ -14,6 +16,12 @@ mod assistants;
 mod assistants_judge;
 /// The `responses` dialect over a real socket: recorded streams cut everywhere, every event, history, background.
 mod responses;
+/// The `chat` dialect over a real socket: recorded streams cut everywhere, the quirks of servers, requests, failures.
+mod chat;
+/// What the `chat` dialect sends, judged by the API's own description.
+mod chat_judge;
+/// A real server: llama.cpp's, with a small model.
+mod llama;
 /// `assistd ask`, for pipes.
 mod ask;
 /// `assistd chat`, the console.

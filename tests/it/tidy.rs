@@ -54,16 +54,14 @@ const BORDERS: &[(&str, &str)] = &[
     ("src/error.rs", "the error object of the wire"),
     ("src/transcript.rs", "its entries are what the journal holds"),
     ("src/provider/assistants", "one dialect's own shapes"),
+    ("src/provider/chat", "one dialect's own shapes"),
     ("src/provider/embedded", "one dialect's own shapes"),
     ("src/provider/scripted", "one dialect's own shapes"),
     ("src/cli/client.rs", "a client of the wire"),
 ];
 
 /// Tests that may ask again after a while, and why nothing tells them.
-const POLLING: &[(&str, &str)] = &[(
-    "tests/it/assistants_judge.rs",
-    "a foreign server says nowhere that it listens",
-)];
+const POLLING: &[(&str, &str)] = &[("tests/it/judge.rs", "a foreign server says nowhere that it listens")];
 
 /// Uses that go up against the order of `src/lib.rs`, as (module, what it uses, reason).
 const UPWARDS: &[(&str, &str, &str)] = &[];

@@ -97,7 +97,7 @@ impl Turn {
         let anchor = Anchor::read(request.anchor.as_ref());
         Turn {
             opening: Opening::choose(anchor, &request.conversation.messages, &request.rounds),
-            retries: Retries::new(upstream.max_retries),
+            retries: Retries::new(request.options.max_retries.unwrap_or(upstream.max_retries)),
             upstream,
             request,
             pause: Pause::None,

@@ -99,10 +99,8 @@ impl EventStream {
         self.peer
             .told(Some(self.response.status().as_u16()), &body)
             .unwrap_or_else(|| {
-                self.peer.error(
-                    Kind::Upstream,
-                    "answered with JSON where a stream of events was asked for",
-                )
+                let did = "answered with JSON where a stream of events was asked for";
+                self.peer.error(Kind::Upstream, did).retryable(false)
             })
     }
 }

@@ -16,6 +16,33 @@ use crate::provider::credentials::Secret;
 /// How much of an upstream's message stands in our own sentence, in bytes.
 const QUOTE_MAX: usize = 300;
 
+/// How upstreams say that a conversation does not fit the model, in lower case.
+const CONTEXT_WORDS: [&str; 13] = [
+    // OpenAI, vLLM, DeepSeek, OpenRouter, Groq
+    "maximum context length",
+    "reduce the length of the messages",
+    // vLLM, of a prompt
+    "longer than the maximum model length",
+    // llama.cpp
+    "the available context size",
+    // Ollama
+    "exceeds the context length",
+    "exceeded max context length",
+    // LM Studio
+    "context length of only",
+    "greater than the context length",
+    // xAI
+    "maximum prompt length",
+    // Anthropic
+    "prompt is too long",
+    // Google
+    "exceeds the maximum number of tokens",
+    // Amazon
+    "input is too long for requested model",
+    // LM Studio and others
+    "context window",
+];
+
 /// A request that failed.
 #[derive(Debug)]
 pub struct Failure {
@@ -137,7 +164,7 @@ impl Peer {
         if let Some(delay) = retry_after(headers).filter(|_| passing) {
             error = error.with_retry_after(delay);
         }
-        let repeatable = passing && error.kind() != Kind::QuotaExceeded;
+        let repeatable = passing && error.data.retryable;
         Failure {
             error,
             status: Some(code),
@@ -145,11 +172,16 @@ impl Peer {
         }
     }
 
-    /// The error that a JSON text tells of: `{"error": {…}}`, `{"error": "…"}` or `{"message": …}`; none if it does not.
+    /// The error that a JSON text tells of: `{"error": {…}}`, `{"error": "…"}` or `{"message": …}`, also as the first
+    /// of a list (Google's way); none if it does not.
     pub fn told(&self, status: Option<u16>, body: &[u8]) -> Option<Error> {
         let body: Value = serde_json::from_slice(body).ok()?;
+        let body = match &body {
+            Value::Array(list) => list.first()?,
+            body => body,
+        };
         let told = match body.get("error") {
-            Some(Value::Null) | None => &body,
+            Some(Value::Null) | None => body,
             Some(error) => error,
         };
         let text = |name: &str| match told.get(name)? {
@@ -159,13 +191,22 @@ impl Peer {
         };
         let message = match told {
             Value::String(message) => Some(message.clone()),
-            _ => text("message").or_else(|| text("detail")),
+            // What does not fit a server's description of a request is a list at some.
+            _ => text("message")
+                .or_else(|| text("detail"))
+                .or_else(|| told["detail"][0]["msg"].as_str().map(str::to_owned)),
         };
         if message.is_none() && text("code").is_none() {
             return None;
         }
+        // In a stream whose status was 200, the code is often the status that it would have been.
+        let told_status = told
+            .get("code")
+            .and_then(Value::as_u64)
+            .and_then(|code| u16::try_from(code).ok());
+        let told_status = told_status.filter(|code| (400..600).contains(code));
         Some(self.describe(Account {
-            status,
+            status: status.filter(|status| *status >= 300).or(told_status).or(status),
             code: text("code"),
             class: text("type"),
             message,
@@ -254,7 +295,7 @@ impl Account {
                     return Kind::QuotaExceeded;
                 }
                 "rate_limit_exceeded" | "rate_limit_error" | "too_many_requests" => return Kind::RateLimited,
-                "context_length_exceeded" => return Kind::ContextOverflow,
+                "context_length_exceeded" | "exceed_context_size_error" => return Kind::ContextOverflow,
                 // `invalid_prompt` is what a prompt gets that was found to break the rules of use.
                 "content_filter" | "content_policy_violation" | "invalid_prompt" => return Kind::ContentFiltered,
                 "invalid_api_key" | "authentication_error" => return Kind::AuthRequired,
@@ -263,6 +304,7 @@ impl Account {
             }
         }
         match self.status {
+            None | Some(200 | 400 | 413 | 422 | 500) if self.speaks_of_context() => Kind::ContextOverflow,
             Some(401 | 403 | 407) => Kind::AuthRequired,
             Some(404 | 410) => Kind::NotFound,
             Some(413) => Kind::InputTooLarge,
@@ -278,16 +320,32 @@ impl Account {
             .is_some_and(|message| message.contains("exceeded your current quota"))
     }
 
+    /// Whether the conversation is too long, in the words of those who have no code for it.
+    fn speaks_of_context(&self) -> bool {
+        let Some(message) = &self.message else {
+            return false;
+        };
+        let message = message.to_ascii_lowercase();
+        CONTEXT_WORDS.iter().any(|words| message.contains(words))
+    }
+
     /// Whether the same may succeed later.
     fn passes(&self) -> bool {
         match self.kind() {
             Kind::RateLimited | Kind::Overloaded => true,
             Kind::Upstream => match self.status {
                 None | Some(200..=299) => !self.is_our_fault(),
+                // llama.cpp has 500 for a picture that its model cannot see.
+                Some(500) if self.says_never() => false,
                 Some(status) => matches!(status, 408 | 409 | 500..),
             },
             _ => false,
         }
+    }
+
+    fn says_never(&self) -> bool {
+        let message = self.message.as_deref();
+        message.is_some_and(|message| message.contains("is not supported"))
     }
 
     fn is_our_fault(&self) -> bool {
@@ -374,6 +432,13 @@ mod tests {
             (429, quota, Kind::QuotaExceeded, false, false),
             (500, "<html>", Kind::Upstream, true, true),
             (
+                500,
+                r#"{"error":{"code":500,"message":"image input is not supported","type":"server_error"}}"#,
+                Kind::Upstream,
+                false,
+                false,
+            ),
+            (
                 503,
                 r#"{"error":{"message":"Loading model","code":503}}"#,
                 Kind::Overloaded,
@@ -388,6 +453,39 @@ mod tests {
             assert_eq!(failure.repeatable, repeatable, "{status} {body}");
             assert_eq!(failure.error.data.upstream.unwrap().status, Some(status));
         }
+    }
+
+    #[test]
+    fn a_conversation_that_is_too_long_is_known_by_its_words() {
+        let rows = [
+            (
+                400,
+                "request (1231 tokens) exceeds the available context size (512 tokens), try increasing it",
+            ),
+            (
+                400,
+                "This model's maximum context length is 2048 tokens. However, you requested 2500 tokens.",
+            ),
+            (400, "the input length exceeds the context length"),
+            (500, "prompt too long; exceeded max context length by 4 tokens"),
+            (413, "Please reduce the length of the messages or completion."),
+            (
+                400,
+                "the model is loaded with context length of only 4096 tokens, which is not enough",
+            ),
+            (
+                400,
+                "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+            ),
+        ];
+        for (status, message) in rows {
+            let body = serde_json::json!({ "error": { "message": message } }).to_string();
+            let failure = refused(status, &[], &body);
+            assert_eq!(failure.error.kind(), Kind::ContextOverflow, "{message}");
+            assert!(!failure.repeatable && !failure.error.data.retryable, "{message}");
+        }
+        let elsewhere = refused(429, &[], r#"{"error":{"message":"over the context window quota"}}"#);
+        assert_eq!(elsewhere.error.kind(), Kind::RateLimited);
     }
 
     #[test]
@@ -430,6 +528,14 @@ mod tests {
             Some("c")
         );
         assert_eq!(message(r#"{"detail":"d"}"#).as_deref(), Some("d"));
+        assert_eq!(
+            message(r#"[{"error":{"code":400,"message":"e"}}]"#).as_deref(),
+            Some("e")
+        );
+        assert_eq!(
+            message(r#"{"detail":[{"loc":["body"],"msg":"f","type":"missing"}]}"#).as_deref(),
+            Some("f")
+        );
         assert_eq!(told(r#"{"id":"run_1","error":null}"#), None);
         assert_eq!(told("oops"), None);
     }

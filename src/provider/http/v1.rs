@@ -54,12 +54,13 @@ impl Endpoint {
     }
 }
 
-/// An endpoint is often given without the path of its API, or with a part of it.
+/// An endpoint is often given without the path of its API, or with a part of it. The dated API of a deployment, which
+/// only `chat` has, stays as it is.
 fn below_v1(mut base: Url) -> Url {
     let path = base.path().trim_end_matches('/').to_owned();
     if path.ends_with("/openai") {
         base.set_path(&format!("{path}/v1"));
-    } else if !path.ends_with("/v1") {
+    } else if !path.ends_with("/v1") && !path.contains("/openai/deployments/") {
         base.set_path(&format!("{path}/openai/v1"));
     }
     base
@@ -92,6 +93,10 @@ mod tests {
             (
                 "https://r.services.ai.azure.com/api/projects/p",
                 "https://r.services.ai.azure.com/api/projects/p/openai/v1",
+            ),
+            (
+                "https://r.openai.azure.com/openai/deployments/d",
+                "https://r.openai.azure.com/openai/deployments/d",
             ),
             ("http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1"),
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"),
