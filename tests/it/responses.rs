@@ -6,8 +6,9 @@ mod events;
 mod files;
 mod history;
 mod quirks;
+mod program;
 mod recorded;
-mod requests;
+pub mod requests;
 
 use assistd::config::{Dialect, ProviderSettings, Service};
 use assistd::protocol::{Annotation, Image, PartKind, StopReason, Usage};
