@@ -105,7 +105,7 @@ impl Turn {
         let body = request::body(&self.request, &model, self.left_out, upstream);
         self.size = body.len();
         let call = Call::post(["chat", "completions"]).json(body);
-        let answer = upstream.endpoint.send(&call).await?;
+        let answer = upstream.endpoint.ask(&call).await?;
         Ok(self.read(answer))
     }
 

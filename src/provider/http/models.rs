@@ -14,7 +14,7 @@ impl Endpoint {
     /// The names of the models that the upstream lists, in its order: `GET /models`. Sent once; whoever asks repeats
     /// it if the failure may pass.
     pub async fn models(&self) -> Result<Vec<String>, Failure> {
-        let answer = self.send(&Call::get(["models"])).await?;
+        let answer = self.ask(&Call::get(["models"])).await?;
         let peer = answer.peer.clone();
         let list: Value = answer.json().await?;
         Ok(names(&list).map(|name| peer.cut(name)).collect())

@@ -58,6 +58,20 @@ async fn a_stream_that_has_shown_nothing_is_asked_for_again() {
     }
 }
 
+/// llama.cpp says that it keeps its connections, and closes them behind every stream: a round that follows at once is
+/// the one that finds out.
+#[tokio::test]
+async fn a_connection_that_is_gone_costs_nothing() {
+    let upstream = Upstream::start([Reply::hang_up(), Reply::events(whole("a"))]).await;
+    let (events, end) = play(&provider(&upstream), request("u1:hello")).await;
+    assert_eq!((retries(&events), end), (0, END_TURN));
+
+    let hang_ups = [Reply::hang_up(), Reply::hang_up(), Reply::events(whole("a"))];
+    let upstream = Upstream::start(hang_ups).await;
+    let (events, end) = play(&provider(&upstream), request("u1:hello")).await;
+    assert_eq!((retries(&events), end), (1, END_TURN), "the second time it is a failure that may pass");
+}
+
 #[tokio::test]
 async fn what_has_begun_is_not_begun_again() {
     let begun = [
