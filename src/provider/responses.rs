@@ -104,6 +104,13 @@ impl ServiceKind {
     }
 }
 
+impl Upstream {
+    /// Whether the upstream keeps the responses.
+    fn keeps(&self) -> bool {
+        self.background || self.history == History::Upstream
+    }
+}
+
 impl Responses {
     /// A provider of this name. What is wrong with the settings is told by [`Provider::prepare`].
     pub fn new(name: &str, settings: &ProviderSettings, credentials: Credentials, http: Http) -> Responses {

@@ -36,13 +36,12 @@ pub fn body(asking: &Asking) -> Bytes {
             body.insert(name.to_owned(), value);
         }
     };
-    let is_kept = upstream.background || upstream.history == History::Upstream;
     put("model", Some(json!(asking.model)));
     put("instructions", request.instructions.as_ref().map(|text| json!(text)));
     put("input", Some(Value::Array(input(asking))));
     put("previous_response_id", previous(asking.opening).map(|id| json!(id)));
     put("stream", Some(json!(true)));
-    put("store", Some(json!(is_kept)));
+    put("store", Some(json!(upstream.keeps())));
     put("background", upstream.background.then(|| json!(true)));
     let carries = upstream.kind.is_first_party() && upstream.history == History::Local;
     put("include", carries.then(|| json!(["reasoning.encrypted_content"])));

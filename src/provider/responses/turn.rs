@@ -162,12 +162,14 @@ impl Turn {
         let body = self.body(&model);
         self.size = body.len();
         let call = Call::post(["responses"]).json(body);
-        let sending = upstream.endpoint.send(&call);
+        let endpoint = &upstream.endpoint;
         let answer = if upstream.background {
             // A request under way is not given up at once: it may have begun a response that must be told to stop.
-            cancel.bound(sending).await
+            cancel.bound(endpoint.send(&call)).await
+        } else if upstream.keeps() {
+            cancel.before(endpoint.send(&call)).await
         } else {
-            cancel.before(sending).await
+            cancel.before(endpoint.ask(&call)).await
         };
         match answer {
             None => Opened::End(End::Cancelled),

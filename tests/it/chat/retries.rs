@@ -69,7 +69,11 @@ async fn a_connection_that_is_gone_costs_nothing() {
     let hang_ups = [Reply::hang_up(), Reply::hang_up(), Reply::events(whole("a"))];
     let upstream = Upstream::start(hang_ups).await;
     let (events, end) = play(&provider(&upstream), request("u1:hello")).await;
-    assert_eq!((retries(&events), end), (1, END_TURN), "the second time it is a failure that may pass");
+    assert_eq!(
+        (retries(&events), end),
+        (1, END_TURN),
+        "the second time it is a failure that may pass"
+    );
 }
 
 #[tokio::test]
