@@ -312,11 +312,11 @@ mod tests {
         let mut out = Vec::new();
         let mut call = Call::new(kind, "item_1");
         call.accept(kind, &item, true, &mut out);
-        let steps = out.into_iter().filter_map(|event| match event {
+        let mut steps = out.into_iter().filter_map(|event| match event {
             Event::Step(step) => Some(step),
             _ => None,
         });
-        steps.last().unwrap()
+        steps.next_back().unwrap()
     }
 
     #[test]

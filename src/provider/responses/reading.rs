@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 use super::{Upstream, request};
 use crate::error::{Error, Kind};
 use crate::protocol::Options;
+use crate::provider::Event;
 use crate::provider::http::{Answer, Call, EventStream, Failure, Peer};
-use crate::provider::{CANCEL_DEADLINE, Event};
 
 use super::mapper::Mapper;
 use super::wire::Response;
@@ -257,9 +257,8 @@ impl Reading {
         }
         if let (Some(response_id), false) = (self.mapper.response_id(), self.mapper.has_ended()) {
             let call = Call::post(["responses", response_id, "cancel"]);
-            match timeout(CANCEL_DEADLINE, upstream.endpoint.send(&call)).await {
-                Ok(Err(failure)) => tracing::debug!(error = %failure.error, "the upstream did not cancel the response"),
-                Ok(Ok(_)) | Err(_) => {}
+            if let Err(failure) = upstream.endpoint.send(&call).await {
+                tracing::debug!(error = %failure.error, "the upstream did not cancel the response");
             }
         }
     }

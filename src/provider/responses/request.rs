@@ -42,14 +42,14 @@ pub fn body(asking: &Asking) -> Bytes {
     put("previous_response_id", previous(asking.opening).map(|id| json!(id)));
     put("stream", Some(json!(true)));
     put("store", Some(json!(upstream.keeps())));
-    put("background", upstream.background.then(|| json!(true)));
+    put("background", upstream.background.then_some(Value::Bool(true)));
     let carries = upstream.kind.is_first_party() && upstream.history == History::Local;
     put("include", carries.then(|| json!(["reasoning.encrypted_content"])));
     let pads = upstream.kind.pads();
     put("stream_options", pads.then(|| json!({ "include_obfuscation": false })));
     let tools = tools(&request.tools, options);
     let has_tools = !tools.is_empty();
-    put("tools", has_tools.then(|| Value::Array(tools)));
+    put("tools", has_tools.then_some(Value::Array(tools)));
     put(
         "tool_choice",
         options

@@ -36,7 +36,9 @@ pub fn answer(
             let mut reading = match turn.open(&cancel).await {
                 Opened::Reading(reading) => reading,
                 Opened::Again(event) => {
-                    yield event;
+                    if let Some(event) = event {
+                        yield event;
+                    }
                     continue;
                 }
                 Opened::End(end) => break end,
@@ -57,7 +59,9 @@ pub fn answer(
                     Some(End::Failed(error)) if !reading.has_shown() && !cancel.has_fired() => {
                         match turn.recover(reading.failure(error)) {
                             Opened::Again(event) => {
-                                yield event;
+                                if let Some(event) = event {
+                                    yield event;
+                                }
                                 continue 'turn;
                             }
                             Opened::End(end) => break 'turn end,
@@ -97,9 +101,9 @@ pub struct Turn {
 
 /// What came of an attempt.
 enum Opened {
-    Reading(Reading),
-    /// The next attempt may be made; this is what was learnt.
-    Again(Event),
+    Reading(Box<Reading>),
+    /// The next attempt may be made; the event says why where that is news.
+    Again(Option<Event>),
     End(End),
 }
 
@@ -142,7 +146,12 @@ impl Turn {
             return match upstream.endpoint.credentials.get().await {
                 Ok(secret) => {
                     let peer = Peer::new(&upstream.endpoint.provider, secret);
-                    Opened::Reading(Reading::take_up(&upstream, peer, &self.request.options, response_id))
+                    Opened::Reading(Box::new(Reading::take_up(
+                        &upstream,
+                        peer,
+                        &self.request.options,
+                        response_id,
+                    )))
                 }
                 Err(error) => Opened::End(End::Failed(error)),
             };
@@ -150,7 +159,7 @@ impl Turn {
         match cancel.before(self.upload()).await {
             None => return Opened::End(End::Cancelled),
             Some(Ok(None)) => {}
-            Some(Ok(Some(event))) => return Opened::Again(event),
+            Some(Ok(event @ Some(_))) => return Opened::Again(event),
             Some(Err(failure)) => return self.recover(failure),
         }
         let named = self.request.model.as_deref().or(upstream.model.as_deref());
@@ -173,7 +182,7 @@ impl Turn {
         };
         match answer {
             None => Opened::End(End::Cancelled),
-            Some(Ok(answer)) => Opened::Reading(Reading::new(&upstream, answer, &self.request.options)),
+            Some(Ok(answer)) => Opened::Reading(Box::new(Reading::new(&upstream, answer, &self.request.options))),
             Some(Err(failure)) => self.recover(failure),
         }
     }
@@ -218,13 +227,14 @@ impl Turn {
             return again_at_once(&failure.error);
         }
         if failure.error.kind() == Kind::ContextOverflow && self.leave_out(&failure.error) {
-            return again_at_once(&failure.error);
+            // It is told when the rest is taken.
+            return Opened::Again(None);
         }
         let Some(delay) = self.retries.again(&failure) else {
             return Opened::End(End::Failed(failure.error));
         };
         self.pause = delay;
-        Opened::Again(self.retries.event(&failure, delay))
+        Opened::Again(Some(self.retries.event(&failure, delay)))
     }
 
     /// Whether there was something to leave out, and it will be.
@@ -323,11 +333,11 @@ impl Turn {
 }
 
 fn again_at_once(error: &Error) -> Opened {
-    Opened::Again(Event::Retry {
+    Opened::Again(Some(Event::Retry {
         attempt: 1,
         delay: Duration::ZERO,
         error: error.clone(),
-    })
+    }))
 }
 
 fn message_of(error: &Error) -> &str {
