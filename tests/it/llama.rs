@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use assistd::config::{Dialect, ProviderSettings};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::judge::client;
 
@@ -21,10 +22,14 @@ const INSTALL: &str = "python3 -m venv target/tools/python && target/tools/pytho
 /// How long the server may take to load the model.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
+/// Two at once on few processors would wait for each other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
 /// A running server; dropped, it is killed.
 pub struct Server {
     process: Child,
     address: SocketAddr,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Server {
@@ -39,6 +44,7 @@ impl Server {
                 return None;
             }
         };
+        let turn = ONE_AT_A_TIME.lock().await;
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
@@ -65,7 +71,11 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut server = Server { process, address };
+        let mut server = Server {
+            process,
+            address,
+            _turn: turn,
+        };
         let ready = tokio::time::timeout(START_LIMIT, server.ready()).await;
         ready.expect("the server is ready once it has loaded its model");
         Some(server)

@@ -1,6 +1,7 @@
 //! The rules that a process keeps, each against the real binary on real descriptors: what it writes where, how it ends,
 //! whom it holds up, and what survives it.
 
+mod chat;
 mod daemon;
 mod ending;
 mod ends;

@@ -398,3 +398,21 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
         deserializer.deserialize_any(ContentVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hot path copies a text once, into the event that carries it, and makes nothing of what it does not want.
+    #[test]
+    fn a_delta_is_borrowed_from_its_event() {
+        let data = r#"{"id":"c","choices":[{"index":0,"delta":{"content":" a"},"logprobs":{"content":[{"token":"a","bytes":[32,97]}]},"finish_reason":null}],"usage":null,"obfuscation":"xyz"}"#;
+        let chunk: Chunk = serde_json::from_str(data).unwrap();
+        let choice = chunk.choices.unwrap().0.unwrap();
+        let Content::Text(Cow::Borrowed(text)) = choice.delta.unwrap().content else {
+            panic!("the text was copied");
+        };
+        assert!(data.as_bytes().as_ptr_range().contains(&text.as_ptr()));
+        assert!(chunk.usage.is_none() && chunk.error.is_none());
+    }
+}
