@@ -181,11 +181,14 @@ fn format(format: &Format) -> Option<Value> {
     }
 }
 
-/// Puts these members over those, objects within objects member by member.
+/// Puts these members over those, objects within objects member by member; null takes a member away.
 fn merge(body: &mut Map<String, Value>, over: &Map<String, Value>) {
     for (name, value) in over {
         match (body.get_mut(name), value) {
             (Some(Value::Object(below)), Value::Object(above)) => merge(below, above),
+            (_, Value::Null) => {
+                body.remove(name);
+            }
             _ => {
                 body.insert(name.clone(), value.clone());
             }
@@ -200,8 +203,10 @@ mod tests {
     #[test]
     fn objects_are_merged_and_anything_else_is_replaced() {
         let object = |value: Value| value.as_object().unwrap().clone();
-        let mut body = object(json!({ "reasoning": { "effort": "low" }, "include": ["a"], "stream": true }));
-        let over = json!({ "reasoning": { "summary": "auto" }, "include": ["b"], "metadata": { "x": "y" } });
+        let mut body =
+            object(json!({ "reasoning": { "effort": "low" }, "include": ["a"], "stream": true, "store": false }));
+        let over =
+            json!({ "store": null, "reasoning": { "summary": "auto" }, "include": ["b"], "metadata": { "x": "y" } });
         merge(&mut body, &object(over));
         let merged = json!({
             "reasoning": { "effort": "low", "summary": "auto" }, "include": ["b"], "stream": true, "metadata": { "x": "y" }
