@@ -75,9 +75,12 @@ impl Markers {
         for mark in &mut self.marks {
             let begins = mark.at + before;
             let ends = begins + mark.length;
-            if start.is_some_and(|start| start <= ends) && end.is_some_and(|end| end >= begins) {
-                mark.is_cited = true;
-            }
+            mark.is_cited |= match (start, end) {
+                // A place, which may be either side of the mark.
+                (Some(start), Some(end)) if start == end => (begins..=ends).contains(&start),
+                (Some(start), Some(end)) => start < ends && end > begins,
+                _ => false,
+            };
             before += mark.length;
         }
         let moved = |offset: u32| {

@@ -84,6 +84,8 @@ pub struct Turn {
     anchor: Anchor,
     opening: Opening,
     under_way: Option<String>,
+    /// Somebody else has begun the response and shown some of it: it is never begun anew.
+    is_taken_up: bool,
     files: Files,
     retries: Retries,
     /// What comes before the request is sent again.
@@ -123,6 +125,7 @@ impl Turn {
             opening: anchor.opening(messages, &request.rounds),
             retries: Retries::new(request.options.max_retries.unwrap_or(upstream.max_retries)),
             anchor,
+            is_taken_up: under_way.is_some(),
             under_way,
             files,
             pause: Duration::ZERO,
@@ -213,6 +216,9 @@ impl Turn {
 
     /// What to do about a request that failed, or a response of which nothing was shown.
     fn recover(&mut self, failure: Failure) -> Opened {
+        if self.is_taken_up {
+            return Opened::End(End::Failed(failure.error));
+        }
         if self.opening != Opening::Whole && lost_previous(&failure) {
             tracing::info!("the upstream does not have the response before this one; it gets the whole history");
             self.opening = Opening::Whole;

@@ -306,6 +306,17 @@ async fn another_process_takes_it_up_from_its_beginning() {
     let targets: Vec<String> = upstream.requests().into_iter().map(|request| request.target).collect();
     assert_eq!(targets, ["/v1/responses/resp_1?stream=true", &behind(5)]);
 
+    let failed = begun() + &ended("failed", json!({ "error": { "code": "server_error", "message": "m" } }));
+    upstream.push(Reply::events(failed));
+    let answer = provider_with(&background(&upstream)).resume(left.clone()).unwrap();
+    let (played, end) = collect(answer).await;
+    error(end);
+    assert_eq!(
+        retries(&played),
+        0,
+        "it is never begun anew: some of it may have been shown"
+    );
+
     assert!(
         provider_with(&settings(&upstream)).resume(left).is_none(),
         "it is no background provider"

@@ -261,14 +261,16 @@ async fn cancelled_before_it_begins_nothing_is_sent() {
 #[tokio::test]
 async fn after_each_failure_the_next_turn_works() {
     let failures = [
-        Reply::events(half_said("")).reset(),
-        Reply::events(half_said("")).close(),
-        Reply::events(begun() + "event: response.output_text.delta\ndata: {\"delta\":\"\u{e9}").close(),
-        Reply::hang_up(),
-        Reply::json(400, json!({ "error": { "message": "no" } })),
+        vec![Reply::events(half_said("")).reset()],
+        vec![Reply::events(half_said("")).close()],
+        vec![Reply::events(begun() + "event: response.output_text.delta\ndata: {\"delta\":\"\u{e9}").close()],
+        // A connection that was kept may be gone: a request that changes nothing is sent again at once.
+        vec![Reply::hang_up(), Reply::hang_up()],
+        vec![Reply::json(400, json!({ "error": { "message": "no" } }))],
     ];
-    for failure in failures {
-        let upstream = Upstream::start([failure, Reply::events(whole_turn("Hello!"))]).await;
+    for mut replies in failures {
+        replies.push(Reply::events(whole_turn("Hello!")));
+        let upstream = Upstream::start(replies).await;
         let provider = provider_with(&patient(&upstream, 0));
         let (_, end) = collect(provider.answer(request("u1:hello"))).await;
         error(end);
