@@ -3,6 +3,7 @@
 //! Knows credentials, proxies and statuses; knows no dialect. A client is built when a request needs it and not
 //! before, since reading the platform's certificates takes milliseconds that a start does not have.
 
+mod ask;
 mod cause;
 mod event_stream;
 mod failure;
@@ -18,7 +19,6 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use reqwest::{Method, Url, redirect};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 use super::credentials::{Credentials, Secret};
 use crate::config::ProviderSettings;
@@ -275,26 +275,6 @@ impl Endpoint {
             }
             return Err(answer.into_failure().await);
         }
-    }
-
-    /// Sends a request that changes nothing upstream, and so may be sent twice: at once where the connection breaks
-    /// before anything is answered. Some servers close a connection that they said they would keep (llama.cpp behind
-    /// every stream), and only the next request finds out.
-    pub async fn ask(&self, call: &Call) -> Result<Answer, Failure> {
-        let since = Instant::now();
-        // Silence is not waited for twice.
-        let broke = |failure: &Failure| {
-            failure.status.is_none() && failure.error.kind() == Kind::Network && since.elapsed() < self.idle
-        };
-        match self.send(call).await {
-            Err(failure) if broke(&failure) && !failure.repeatable => {}
-            sent => return sent,
-        }
-        tracing::debug!(provider = self.provider, "the connection was gone: sends again");
-        self.send(call).await.map_err(|failure| Failure {
-            repeatable: failure.repeatable || broke(&failure),
-            ..failure
-        })
     }
 
     fn request(&self, call: &Call, secret: Option<&Secret>) -> Result<reqwest::Request, Error> {

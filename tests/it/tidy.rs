@@ -26,9 +26,14 @@ const LONG_FILES: &[(&str, &str)] = &[
         "src/provider/responses/calls.rs",
         "one item, with the table of what each kind says",
     ),
+    ("src/provider/chat/wire.rs", "the shapes of one dialect"),
     (
         "src/provider/embedded/weights.rs",
         "one way to fetch, and its tests against a real socket",
+    ),
+    (
+        "src/provider/http.rs",
+        "one way to send a request, and what goes into one",
     ),
     (
         "src/provider/http/failure.rs",
@@ -71,7 +76,10 @@ const BORDERS: &[(&str, &str)] = &[
 ];
 
 /// Tests that may ask again after a while, and why nothing tells them.
-const POLLING: &[(&str, &str)] = &[("tests/it/judge.rs", "a foreign server says nowhere that it listens")];
+const POLLING: &[(&str, &str)] = &[
+    ("tests/it/judge.rs", "a foreign server says nowhere that it listens"),
+    ("tests/it/llama.rs", "a foreign server says nowhere that it is ready"),
+];
 
 /// Uses that go up against the order of `src/lib.rs`, as (module, what it uses, reason).
 const UPWARDS: &[(&str, &str, &str)] = &[];

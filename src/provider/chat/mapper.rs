@@ -134,7 +134,9 @@ impl Mapper {
             "content_filter" | "content-filter" | "safety" | "sensitive" | "recitation" => {
                 End::Incomplete(StopReason::ContentFilter)
             }
-            "error" | "abort" | "network_error" => End::Failed(self.cut_off()),
+            "error" | "abort" | "network_error" => {
+                End::Failed(self.peer.error(Kind::Upstream, "broke off, and says no more than that"))
+            }
             // DeepSeek's word.
             "insufficient_system_resource" => End::Failed(
                 self.peer

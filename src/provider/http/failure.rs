@@ -199,14 +199,11 @@ impl Peer {
         if message.is_none() && text("code").is_none() {
             return None;
         }
-        // In a stream whose status was 200, the code is often the status that it would have been.
-        let told_status = told
-            .get("code")
-            .and_then(Value::as_u64)
-            .and_then(|code| u16::try_from(code).ok());
+        let told_status = text("code").and_then(|code| code.parse::<u16>().ok());
         let told_status = told_status.filter(|code| (400..600).contains(code));
         Some(self.describe(Account {
-            status: status.filter(|status| *status >= 300).or(told_status).or(status),
+            status,
+            told_status,
             code: text("code"),
             class: text("type"),
             message,
@@ -278,6 +275,8 @@ impl Peer {
 #[derive(Default)]
 struct Account {
     status: Option<u16>,
+    /// A code that is a status: what it would have been, had the answer not begun with another.
+    told_status: Option<u16>,
     code: Option<String>,
     /// `type`, which some upstreams give instead of a code.
     class: Option<String>,
@@ -285,6 +284,12 @@ struct Account {
 }
 
 impl Account {
+    /// The status of a refusal: that of the answer, unless the answer began well.
+    fn status(&self) -> Option<u16> {
+        let began_well = self.status.is_none_or(|status| status < 300);
+        self.told_status.filter(|_| began_well).or(self.status)
+    }
+
     fn kind(&self) -> Kind {
         let words = [self.code.as_deref(), self.class.as_deref()];
         for word in words.into_iter().flatten() {
@@ -303,7 +308,7 @@ impl Account {
                 _ => {}
             }
         }
-        match self.status {
+        match self.status() {
             None | Some(200 | 400 | 413 | 422 | 500) if self.speaks_of_context() => Kind::ContextOverflow,
             Some(401 | 403 | 407) => Kind::AuthRequired,
             Some(404 | 410) => Kind::NotFound,
@@ -333,7 +338,7 @@ impl Account {
     fn passes(&self) -> bool {
         match self.kind() {
             Kind::RateLimited | Kind::Overloaded => true,
-            Kind::Upstream => match self.status {
+            Kind::Upstream => match self.status() {
                 None | Some(200..=299) => !self.is_our_fault(),
                 // llama.cpp has 500 for a picture that its model cannot see.
                 Some(500) if self.says_never() => false,

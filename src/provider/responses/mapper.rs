@@ -372,15 +372,7 @@ impl Mapper {
 
     /// An error in the stream: flat as the description has it, or below `error` as it comes.
     fn accept_error(&mut self, data: &str) {
-        // Some servers give the HTTP status that it would have been as the code.
-        let told: Value = serde_json::from_str(data).unwrap_or_default();
-        let told = told.get("error").filter(|error| error.is_object()).unwrap_or(&told);
-        let code = match &told["code"] {
-            Value::String(code) => code.parse().ok(),
-            code => code.as_u64(),
-        };
-        let status = code.filter(|code| (400..600).contains(code)).map(|code| code as u16);
-        let told = self.peer.told(status, data.as_bytes());
+        let told = self.peer.told(None, data.as_bytes());
         let error = told.unwrap_or_else(|| self.peer.error(Kind::Upstream, "ended the stream with an error"));
         self.items.finish(&mut self.out);
         self.finish(End::Failed(error));

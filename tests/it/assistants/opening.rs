@@ -324,7 +324,7 @@ async fn an_error_in_a_good_answer_is_an_error() {
     let split = Reply::json(200, told).cut(crate::upstream::Cut::At(9));
     let not_streamed = Reply::status(200).bytes("\n{\"id\":\"run_1\",\"object\":\"thread.run\"}");
     let rows = [
-        (split, "provider `test` failed: Loading model"),
+        (split, "provider `test` has no capacity at the moment: Loading model"),
         (
             not_streamed,
             "provider `test` answered with JSON where a stream of events was asked for",

@@ -78,7 +78,7 @@ async fn an_error_in_the_stream_is_the_end_of_it() {
             Kind::Overloaded,
             true,
         ),
-        ("only a reason", finish("error"), Kind::Network, true),
+        ("only a reason", finish("error"), Kind::Upstream, true),
         (
             "DeepSeek",
             finish("insufficient_system_resource"),
@@ -107,13 +107,9 @@ async fn an_error_behind_the_end_changes_nothing() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_off_is_no_success() {
-    let ways: [(&str, fn(Reply) -> Reply); 3] = [
-        ("ended", |reply| reply),
-        ("closed", Reply::close),
-        ("reset", Reply::reset),
-    ];
-    for (what, way) in ways {
-        let upstream = Upstream::start([way(Reply::events(says("Half")))]).await;
+    let half = || Reply::events(says("Half"));
+    for (what, reply) in [("ended", half()), ("closed", half().close()), ("reset", half().reset())] {
+        let upstream = Upstream::start([reply]).await;
         let (events, end) = play(&provider(&upstream), request("u1:hello")).await;
         assert_eq!(Account::of(&events).text, "Half", "{what}");
         let error = error(end);

@@ -197,18 +197,14 @@ async fn a_recording_is_the_same_wherever_it_is_cut() {
     let provider = provider(&upstream);
     for row in ROWS {
         let bytes = stream(&fixtures, row.file);
-        let cuts: Vec<Cut> = if bytes.len() <= SMALL {
-            let in_two = (1..bytes.len()).map(Cut::At);
-            in_two
-                .chain((0..EVERY).map(|first| Cut::From { first, every: EVERY }))
-                .collect()
-        } else if bytes.len() <= 20 * SMALL {
-            let each_place_once = (0..EVERY).step_by(8).map(|first| Cut::From { first, every: EVERY });
-            each_place_once.collect()
-        } else {
-            vec![Cut::From { first: 1, every: EVERY }]
-        };
-        let cuts = cuts.into_iter().map(|cut| Reply::events(&bytes).cut(cut));
+        // Small ones are cut in two at every place and in pieces at every place, larger ones in pieces at every place,
+        // and the largest in pieces and around the end of each event.
+        let in_two = (1..bytes.len())
+            .map(Cut::At)
+            .take(if bytes.len() <= SMALL { usize::MAX } else { 0 });
+        let step = if bytes.len() <= 10 * SMALL { 1 } else { 16 };
+        let in_pieces = (0..EVERY).step_by(step).map(|first| Cut::From { first, every: EVERY });
+        let cuts = in_two.chain(in_pieces).map(|cut| Reply::events(&bytes).cut(cut));
         let bytewise = (bytes.len() <= 4 * SMALL).then(|| Reply::events(&bytes).cut(Cut::From { first: 0, every: 1 }));
         let edges = (-2..=8).map(|offset| cut_at_edges(&bytes, offset));
         for reply in cuts.chain(bytewise).chain(edges) {

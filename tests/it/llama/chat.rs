@@ -128,7 +128,7 @@ async fn what_does_not_fit_is_left_out(provider: &Chat) {
     assert!(account.text.contains("Tokyo"), "{account:?}");
     let left_out = account.truncated.expect("it is said");
     assert!(
-        left_out % 2 == 0 && (2..14).contains(&left_out),
+        left_out.is_multiple_of(2) && (2..14).contains(&left_out),
         "{left_out} of 14: whole turns, and not all"
     );
 
