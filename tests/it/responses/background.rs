@@ -261,6 +261,19 @@ async fn where_no_stream_is_taken_up_it_is_asked_for_until_it_is_there() {
     }
 }
 
+/// A second stream would say again what the first has said, and nothing tells which events those are.
+#[tokio::test]
+async fn where_events_have_no_numbers_the_response_itself_is_asked_for() {
+    let whole = Reply::json(
+        200,
+        json!({ "id": "resp_1", "status": "completed", "output": [whole_message(0, "One two")] }),
+    );
+    let upstream = Upstream::start([Reply::events(begun() + &message(0) + &says(0, "One ")).close(), whole]).await;
+    let (events, end) = play(&background(&upstream), request("u1:hello")).await;
+    assert_eq!((text(&events).as_str(), end), ("One two", END_TURN));
+    assert_eq!(upstream.requests()[1].target, "/v1/responses/resp_1");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_response_that_stays_out_of_reach_fails_at_last_and_is_not_forgotten() {
     let mut replies = vec![Reply::events(stream()[..9].concat()).close()];
