@@ -90,6 +90,7 @@ impl Dialect {
     /// The dialects that this build speaks.
     pub const BUILT: &[Dialect] = &[
         Dialect::Assistants,
+        Dialect::Responses,
         Dialect::Chat,
         #[cfg(feature = "embedded")]
         Dialect::Embedded,

@@ -12,16 +12,20 @@
 //! - Retries happen inside, before the first [`Event`] that shows anything, each announced by [`Event::Retry`].
 
 pub mod assistants;
+pub mod responses;
 pub mod chat;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod scripted;
+mod cancel;
 pub mod check;
 pub mod http;
 pub mod local;
 pub mod credentials;
+mod json;
 pub mod sse;
 mod surrogates;
+mod truncation;
 
 use std::sync::Arc;
 use std::time::Duration;

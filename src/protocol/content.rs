@@ -132,7 +132,7 @@ pub struct Position {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Annotation {
-    /// `fileCitation`, `filePath` or `urlCitation`; others as the upstream names them.
+    /// `fileCitation`, `filePath`, `urlCitation` or `containerFileCitation`; others as the upstream names them.
     #[serde(rename = "type")]
     pub kind: String,
     /// The marker that stands in the text.
@@ -147,13 +147,16 @@ pub struct Annotation {
     /// The file that is cited or offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_id: Option<String>,
+    /// The upstream's container that holds the file, where it is none of the account's own files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
     /// The words that are cited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<String>,
     /// The page that is cited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The page's title.
+    /// The page's title, or the file's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
 }

@@ -11,7 +11,6 @@ mod mapper;
 mod messages;
 mod reasoning;
 mod request;
-mod truncation;
 mod turn;
 mod wire;
 

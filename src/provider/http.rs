@@ -21,7 +21,7 @@ mod warm;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
@@ -249,6 +249,17 @@ impl Answer {
     /// What the upstream says of its limits, if it says anything.
     pub fn rate_limit(&self) -> Option<RateLimit> {
         limits::told(self.response.headers())
+    }
+
+    /// Whether the body is one JSON text, by its `Content-Type`: a server that does not stream.
+    pub fn is_json(&self) -> bool {
+        let media_type = self.response.headers().get(CONTENT_TYPE);
+        media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"application/json"))
+    }
+
+    /// Whose answer this is, for errors that are told in it.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// The body as server-sent events, whatever `Content-Type` says: some proxies leave it out.

@@ -15,6 +15,7 @@ use crate::provider::credentials::Credentials;
 #[cfg(feature = "embedded")]
 use crate::provider::embedded::Embedded;
 use crate::provider::http::{Http, Network};
+use crate::provider::responses::Responses;
 use crate::provider::scripted::Scripted;
 
 /// A provider's name, and its upstream's id of the assistant.
@@ -85,19 +86,14 @@ impl Providers {
                 "this assistd was built without the embedded model, and no other provider is set",
             )
             .with_hint("set a provider in config.toml, or build with the feature `embedded`")),
+            Dialect::Responses => {
+                let (credentials, http) = self.access(settings, name, provider)?;
+                Ok(Arc::new(Responses::new(name, provider, credentials, http)))
+            }
             Dialect::Chat => {
                 let (credentials, http) = self.access(settings, name, provider)?;
                 Ok(Arc::new(Chat::new(name, provider, credentials, http)))
             }
-            dialect @ Dialect::Responses => Err(Error::new(
-                Kind::ConfigInvalid,
-                format!(
-                    "provider `{name}` speaks `{}`, which is not built yet in this version",
-                    dialect.as_str()
-                ),
-            )
-            .with_provider(name)
-            .with_hint("choose another provider: `--provider embedded` needs no key and no server")),
         }
     }
 

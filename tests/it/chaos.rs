@@ -253,4 +253,4 @@ macro_rules! trials {
     };
 }
 
-trials! { assistants chat }
+trials! { assistants chat responses }

@@ -1,8 +1,9 @@
 //! A real compatible server: llama.cpp's, with a small model, on a free port.
 //!
-//! Each dialect that it speaks has its tests in a module of its own; those of `responses` stand beside `chat`.
+//! Each dialect that it speaks has its tests in a module of its own.
 
 mod chat;
+mod responses;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

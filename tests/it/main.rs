@@ -18,6 +18,10 @@ mod chaos;
 mod assistants_judge;
 /// Certificates, proxies, HTTP/2, redirects, limits and the services that give tokens, over real sockets.
 mod networks;
+/// The `responses` dialect over a real socket: recorded streams cut everywhere, every event, history, background.
+mod responses;
+/// What the `responses` dialect sends, judged by the API's own description.
+mod responses_judge;
 /// The `chat` dialect over a real socket: recorded streams cut everywhere, the quirks of servers, requests, failures.
 mod chat;
 /// What the `chat` dialect sends, judged by the API's own description.

@@ -14,11 +14,22 @@ const LONG_FILES: &[(&str, &str)] = &[
         "src/protocol/assistant.rs",
         "the shapes of one noun, each member with its sentence",
     ),
-    ("src/provider/assistants/wire.rs", "the shapes of one dialect"),
+    (
+        "src/provider/responses/mapper.rs",
+        "the table of the upstream's events, and one short answer to each",
+    ),
+    (
+        "src/provider/responses/calls.rs",
+        "one item, with the table of what each kind says",
+    ),
     ("src/provider/chat/wire.rs", "the shapes of one dialect"),
     (
         "src/provider/embedded/weights.rs",
         "one way to fetch, and its tests against a real socket",
+    ),
+    (
+        "src/provider/http.rs",
+        "one way to send a request, and what goes into one",
     ),
     (
         "src/provider/http/failure.rs",
@@ -39,6 +50,8 @@ const LONG_FILES: &[(&str, &str)] = &[
     ),
     ("tests/it/assistants/ends.rs", "a table of ends"),
     ("tests/it/assistants/opening.rs", "a table of requests"),
+    ("tests/it/responses/background.rs", "one stream, broken in every way"),
+    ("tests/it/responses/events.rs", "a test for each kind of event"),
     (
         "tests/it/process/daemon.rs",
         "the one driver of the real program, with all that its tests look at",
@@ -58,6 +71,7 @@ const BORDERS: &[(&str, &str)] = &[
     ),
     ("src/provider/assistants", "one dialect's own shapes"),
     ("src/provider/chat", "one dialect's own shapes"),
+    ("src/provider/responses", "one dialect's own shapes"),
     ("src/provider/embedded", "one dialect's own shapes"),
     ("src/provider/scripted", "one dialect's own shapes"),
     ("src/cli/client.rs", "a client of the wire"),

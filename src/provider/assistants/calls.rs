@@ -2,9 +2,9 @@
 //!
 //! Pure. Knows one call at a time; `steps.rs` knows which call a piece belongs to.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::wire::camel_case;
+use crate::provider::json::{camel_case, camel_keys};
 
 /// A call's own part, which lies below a member named after its kind.
 pub struct Body<'a> {
@@ -77,20 +77,5 @@ pub fn join_output(known: &mut Value, output: &Value) {
     match (known["logs"].as_str(), output["logs"].as_str()) {
         (Some(before), Some(piece)) => known["logs"] = Value::String([before, piece].concat()),
         _ => *known = output_value(output),
-    }
-}
-
-/// The same value with the names of its members in camelCase, and without `index`, which is of the stream only.
-pub fn camel_keys(value: &Value) -> Value {
-    match value {
-        Value::Array(items) => items.iter().map(camel_keys).collect(),
-        Value::Object(members) => {
-            let members = members.iter().filter(|(name, _)| *name != "index");
-            let renamed: Map<String, Value> = members
-                .map(|(name, value)| (camel_case(name), camel_keys(value)))
-                .collect();
-            Value::Object(renamed)
-        }
-        other => other.clone(),
     }
 }

@@ -9,10 +9,11 @@ use super::anchor::Anchor;
 use super::files::Uploads;
 use super::messages::Messages;
 use super::steps::Steps;
-use super::wire::{self, Run, camel_case};
+use super::wire::{self, Run};
 use crate::error::{Error, Kind};
 use crate::protocol::StopReason;
 use crate::provider::http::Peer;
+use crate::provider::json::{camel_case, log_unreadable};
 use crate::provider::surrogates;
 use crate::provider::{End, Event, ToolCall};
 
@@ -272,11 +273,6 @@ impl Mapper {
             data: data.unwrap_or_default(),
         });
     }
-}
-
-/// Says where the problem is, and not what it is: that would quote the answer.
-fn log_unreadable(problem: &serde_json::Error, what: &str) {
-    tracing::debug!(column = problem.column(), kind = ?problem.classify(), "{what}");
 }
 
 fn incomplete(reason: Option<String>, messages: &Messages) -> StopReason {

@@ -1,9 +1,10 @@
 //! The messages of a run, from the upstream's events to ours: each piece of text, annotation and picture exactly once,
 //! whether it came in a delta or stands only in the message.
 
-use super::wire::{self, Part, Text};
+use super::wire::{self, Part};
 use crate::protocol::{Image, PartKind};
 use crate::provider::Event;
+use crate::provider::json::Text;
 
 /// What has been shown of the messages so far.
 #[derive(Debug, Default)]

@@ -6,9 +6,10 @@
 
 use serde_json::Value;
 
-use super::calls::{Body, camel_keys, join_output, kind_of_call, output_value};
-use super::wire::{self, camel_case};
+use super::calls::{Body, join_output, kind_of_call, output_value};
+use super::wire;
 use crate::protocol::{RunStep, StepCall};
+use crate::provider::json::{camel_case, camel_keys};
 use crate::provider::{Event, ToolCall};
 
 /// The steps as known by now.

@@ -1,10 +1,8 @@
 //! Stopping runs upstream, each within a time limit: nobody waits for an upstream that does not answer.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{sleep, timeout};
 
 use super::Upstream;
 use super::turn::Reading;
@@ -14,52 +12,6 @@ use crate::provider::http::Call;
 
 /// How long a run of our own that is in the way may take to end.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
-
-/// The cancel token, and the deadline that counts from when its firing was seen.
-pub struct Cancel {
-    token: CancellationToken,
-    fired: OnceLock<Instant>,
-}
-
-impl Cancel {
-    pub fn new(token: CancellationToken) -> Self {
-        Cancel {
-            token,
-            fired: OnceLock::new(),
-        }
-    }
-
-    pub fn has_fired(&self) -> bool {
-        self.token.is_cancelled()
-    }
-
-    /// When the upstream has had long enough.
-    pub fn deadline(&self) -> Instant {
-        *self.fired.get_or_init(Instant::now) + CANCEL_DEADLINE
-    }
-
-    /// What the future gives; none if the token fires first.
-    pub async fn before<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            () = self.token.cancelled() => None,
-            value = future => Some(value),
-        }
-    }
-
-    /// What the future gives; none if the token has fired and the deadline has passed.
-    pub async fn bound<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        let passed = async {
-            self.token.cancelled().await;
-            sleep_until(self.deadline()).await;
-        };
-        tokio::select! {
-            biased;
-            value = future => Some(value),
-            () = passed => None,
-        }
-    }
-}
 
 impl Upstream {
     /// Asks the upstream to cancel a run. A refusal means that it has ended already.

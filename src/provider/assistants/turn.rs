@@ -16,9 +16,9 @@ use super::anchor::{Anchor, Opening};
 use super::files::{self, Uploads};
 use super::mapper::{Mapper, locking_run};
 use super::request::{self, Known};
-use super::stopping::Cancel;
 use crate::error::{Error, Kind};
 use crate::protocol::StopReason;
+use crate::provider::cancel::Cancel;
 use crate::provider::http::{Answer, Call, EventStream, Failure, Retries};
 use crate::provider::{CANCEL_DEADLINE, End, Event, Request};
 

@@ -3,14 +3,11 @@
 //! A message's deltas are the hot path and borrow from the event; what comes a few times in a run may be parsed twice
 //! to be lenient: a field of the wrong type is absent.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{self, DeserializeOwned, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::protocol::{self, StepError};
+use crate::provider::json::{Text, camel_case, lenient};
 
 /// `thread.message.delta`
 #[derive(Debug, Default, Deserialize)]
@@ -297,42 +294,6 @@ pub struct Assistant {
     pub tools: Option<Vec<Value>>,
 }
 
-/// A string that is borrowed unless it has escapes. (Serde borrows a `Cow`, but not one in an `Option`.)
-#[derive(Debug)]
-pub struct Text<'a>(pub Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-/// A field of the wrong type is absent.
-fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: DeserializeOwned,
-{
-    let value = Value::deserialize(deserializer)?;
-    Ok(serde_json::from_value(value).ok())
-}
-
 impl From<&Usage> for protocol::Usage {
     fn from(usage: &Usage) -> Self {
         let input_tokens = usage.prompt_tokens.unwrap_or_default();
@@ -367,6 +328,7 @@ impl From<Annotation> for protocol::Annotation {
             start: annotation.start_index,
             end: annotation.end_index,
             file_id: cited.file_id,
+            container_id: None,
             quote: cited.quote.filter(|quote| !quote.is_empty()),
             url: cited.url,
             title: cited.title,
@@ -383,21 +345,10 @@ impl From<LastError> for StepError {
     }
 }
 
-/// `in_progress` → `inProgress`
-pub fn camel_case(snake: &str) -> String {
-    let mut camel = String::with_capacity(snake.len());
-    let mut words = snake.split('_').filter(|word| !word.is_empty());
-    camel.push_str(words.next().unwrap_or_default());
-    for word in words {
-        let mut letters = word.chars();
-        camel.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
-        camel.push_str(letters.as_str());
-    }
-    camel
-}
-
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     #[test]
@@ -435,12 +386,5 @@ mod tests {
             };
             assert_eq!(protocol::Usage::from(&usage), expected);
         }
-    }
-
-    #[test]
-    fn names_turn_to_camel_case() {
-        assert_eq!(camel_case("in_progress"), "inProgress");
-        assert_eq!(camel_case("queued"), "queued");
-        assert_eq!(camel_case("mcp_tool_call"), "mcpToolCall");
     }
 }

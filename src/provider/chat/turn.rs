@@ -11,11 +11,11 @@ use futures::Stream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::mapper::Mapper;
-use super::{Upstream, request, truncation};
+use super::{Upstream, request};
 use crate::error::{Error, Kind};
 use crate::protocol::{RateLimit, Truncation};
 use crate::provider::http::{Answer, Call, EventStream, Failure, Retries};
-use crate::provider::{End, Event, Request};
+use crate::provider::{End, Event, Request, truncation};
 
 /// How long the figures and the end of a stream are waited for once its answer is over.
 const TAIL_LIMIT: Duration = Duration::from_secs(1);

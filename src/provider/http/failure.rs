@@ -227,10 +227,7 @@ impl Peer {
         if message.is_none() && text("code").is_none() {
             return None;
         }
-        let told_status = told
-            .get("code")
-            .and_then(Value::as_u64)
-            .and_then(|code| u16::try_from(code).ok());
+        let told_status = text("code").and_then(|code| code.parse::<u16>().ok());
         let told_status = told_status.filter(|code| (400..600).contains(code));
         Some(self.describe(Account {
             status,

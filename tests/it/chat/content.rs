@@ -82,7 +82,7 @@ async fn an_old_message_loses_what_cannot_be_sent() {
             { "role": "user", "content": [
                 { "type": "text", "text": "two" },
                 { "type": "image_url", "image_url": { "url": "https://a.example/a.png" } },
-                { "type": "text", "text": "a.md\n# A" },
+                { "type": "text", "text": "a.md\n```markdown\n# A\n```\n" },
             ] },
         ])
     );
