@@ -28,10 +28,6 @@ const LONG_FILES: &[(&str, &str)] = &[
         "one way to fetch, and its tests against a real socket",
     ),
     (
-        "src/provider/http.rs",
-        "one way to send a request, and what goes into one",
-    ),
-    (
         "src/provider/http/failure.rs",
         "the one mapping of HTTP failures, with its tests",
     ),

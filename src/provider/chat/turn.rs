@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_stream::stream;
 use futures::Stream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::mapper::Mapper;
 use super::{Upstream, request};
@@ -117,8 +117,6 @@ impl Turn {
             mapper: Mapper::new(events.peer().clone(), calls.map(|call| call.id.clone())),
             rate_limit,
             events,
-            idle: self.upstream.endpoint.idle,
-            was_silent: false,
         }
     }
 
@@ -154,9 +152,6 @@ struct Reading {
     events: EventStream,
     mapper: Mapper,
     rate_limit: Option<RateLimit>,
-    idle: Duration,
-    /// Whether it failed because nothing came for too long.
-    was_silent: bool,
 }
 
 impl Reading {
@@ -167,7 +162,6 @@ impl Reading {
             let _ = timeout(LAST_LIMIT, self.events.fill()).await;
             return Some(self.mapper.finish());
         }
-        let since = Instant::now();
         let filled = match self.mapper.has_ended() {
             true => timeout(TAIL_LIMIT, self.events.fill()).await.unwrap_or(Ok(false)),
             false => self.events.fill().await,
@@ -175,7 +169,6 @@ impl Reading {
         match filled.and_then(|more| self.take().map(|()| more)) {
             Ok(true) => None,
             Err(error) if !self.mapper.has_ended() => {
-                self.was_silent = since.elapsed() >= self.idle;
                 self.mapper.close();
                 Some(End::Failed(error))
             }
@@ -195,7 +188,7 @@ impl Reading {
     /// where that would mean to wait in silence once more.
     fn failure(&self, error: Error) -> Failure {
         Failure {
-            repeatable: error.data.retryable && !self.was_silent,
+            repeatable: error.data.retryable && !self.events.was_silent(),
             status: None,
             error,
         }

@@ -28,6 +28,8 @@ pub struct EventStream {
     silence: Pin<Box<Sleep>>,
     /// Whether a byte that is not white space has come, and the body is no JSON text.
     begun: bool,
+    /// Whether it ended because nothing came for too long.
+    was_silent: bool,
 }
 
 impl EventStream {
@@ -39,6 +41,7 @@ impl EventStream {
             idle,
             silence: Box::pin(tokio::time::sleep(idle)),
             begun: false,
+            was_silent: false,
         }
     }
 
@@ -78,12 +81,20 @@ impl EventStream {
         &self.peer
     }
 
+    /// Whether it ended because nothing came for too long: asked again, it would be waited for in silence once more.
+    pub fn was_silent(&self) -> bool {
+        self.was_silent
+    }
+
     async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Error> {
         self.silence.as_mut().reset(Instant::now() + self.idle);
         tokio::select! {
             biased;
             chunk = self.response.chunk() => chunk.map_err(|error| self.peer.broken(error)),
-            () = &mut self.silence => Err(self.peer.silent(self.idle)),
+            () = &mut self.silence => {
+                self.was_silent = true;
+                Err(self.peer.silent(self.idle))
+            }
         }
     }
 

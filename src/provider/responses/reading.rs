@@ -109,9 +109,10 @@ impl Reading {
     pub fn failure(&self, error: Error) -> Failure {
         // A response that goes on upstream, out of reach, must not be begun twice.
         let goes_on = error.kind() == Kind::Network && self.polls_or_resumes();
+        let was_silent = matches!(&self.source, Source::Stream(events) if events.was_silent());
         Failure {
             status: error.data.upstream.as_ref().and_then(|upstream| upstream.status),
-            repeatable: error.data.retryable && !goes_on,
+            repeatable: error.data.retryable && !goes_on && !was_silent,
             error,
         }
     }

@@ -55,6 +55,8 @@ fn two_daemons_see_each_others_threads_and_wait_for_nothing() {
         b.result(6)["text"],
         "user: stall\nassistant: Wait for it\nuser: history"
     );
+    // What it answers now was stored behind that answer.
+    is_well(&mut b, 7);
     a.ask_in(4, thread, "history");
     let text = a.result(4)["text"].as_str().unwrap().to_owned();
     assert!(

@@ -35,10 +35,10 @@ async fn a_large_file_goes_up_once_for_all_turns() {
     let kind = requests[0].header("content-type").unwrap();
     assert!(kind.starts_with("multipart/form-data; boundary="), "{kind}");
     let body = &requests[0].body;
-    let head = String::from_utf8_lossy(&body[..300]);
+    let head = String::from_utf8_lossy(&body[..500]);
     assert!(head.contains("name=\"purpose\"\r\n\r\nassistants\r\n"), "{head}");
     assert!(
-        head.contains("filename=\"a _b_.pdf\"\r\nContent-Type: application/pdf\r\n\r\n"),
+        head.contains("filename=\"a \\\"b\\\".pdf\"\r\nContent-Type: application/pdf\r\n\r\n"),
         "{head}"
     );
     assert_eq!(body.iter().filter(|byte| **byte == 7).count(), 1_500_000);

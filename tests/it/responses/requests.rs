@@ -191,7 +191,7 @@ async fn every_kind_of_part_has_its_form() {
     let body = sent(azure, thread(vec![user("u1", every_part())])).await;
     let expected = json!([
         { "type": "input_text", "text": "Look" },
-        { "type": "input_text", "text": "file:///a.rs\nfn main() {}" },
+        { "type": "input_text", "text": "file:///a.rs\n```rs\nfn main() {}\n```\n" },
         { "type": "input_image", "image_url": "https://example.com/a.png", "detail": "low" },
         { "type": "input_image", "image_url": "data:image/webp;base64,AAAA", "detail": "auto" },
         { "type": "input_image", "file_id": "file-1", "detail": "auto" },
@@ -203,7 +203,7 @@ async fn every_kind_of_part_has_its_form() {
     let body = sent(settings, thread(vec![user("u1", every_part())])).await;
     assert_eq!(
         body["input"][0]["content"][6],
-        json!({ "type": "input_text", "text": "a.txt\nhello" })
+        json!({ "type": "input_text", "text": "a.txt\n```txt\nhello\n```\n" })
     );
 }
 
