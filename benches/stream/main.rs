@@ -13,6 +13,7 @@ mod reader;
 mod syscalls;
 mod table;
 mod upstream;
+mod wire;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use peers::{Daemon, Place, curl};
 use reader::Deltas;
 use table::Table;
 use upstream::{Ask, now};
+use wire::Wire;
 
 /// How much one round does.
 #[derive(Clone, Copy)]
@@ -88,7 +90,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         binary,
         folder: home.path().to_owned(),
         port: upstream::start()?,
+        wire: Wire::Assistants,
     };
+    place.write_settings()?;
     if cfg!(debug_assertions) {
         println!("This is a build for development: its figures say little.");
     }
@@ -102,6 +106,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         paced(&place, plan, &mut daemon, &mut table)?;
         flood(&place, plan, &mut daemon, &mut table)?;
         daemon.end()?;
+        for wire in [Wire::Chat, Wire::Responses] {
+            flood_of(&place.speaking(wire), plan, &mut table)?;
+        }
         side_by_side(&place, plan, &mut table)?;
     }
     let traced = syscalls::per_delta(&place, plan.paced, &mut table)?;
@@ -198,6 +205,22 @@ fn flood(place: &Place, plan: Plan, daemon: &mut Daemon, table: &mut Table) -> R
     let peak = process::peak_resident(daemon.process());
     table.add("flood: most memory, MiB", "", peak, None);
     Ok(())
+}
+
+/// The same in another dialect, in a process of its own.
+fn flood_of(place: &Place, plan: Plan, table: &mut Table) -> Result<(), Box<dyn Error>> {
+    let ask = flooded(plan.flood);
+    let (curls, _) = curl_cpu(place, &[ask])?;
+    let mut daemon = Daemon::start(place)?;
+    daemon.send(&[flooded(1)], &mut Deltas::of(1))?;
+    daemon.settle()?;
+    let (ours, _) = daemon_cpu(&mut daemon, &[ask])?;
+    let name = match place.wire {
+        Wire::Chat => "flood, chat: CPU a delta, µs",
+        _ => "flood, responses: CPU a delta, µs",
+    };
+    table.add(name, "≤ 1.5 ×", ours, curls);
+    daemon.end()
 }
 
 /// Many streams of a delta each 20 ms, in a process of their own.

@@ -9,7 +9,8 @@ use memchr::memmem;
 
 use crate::process;
 use crate::reader::{Deltas, Lines};
-use crate::upstream::{Ask, now};
+use crate::upstream::{Ask, RECORD, now};
+use crate::wire::Wire;
 
 /// What every child is started with.
 pub struct Place {
@@ -19,6 +20,31 @@ pub struct Place {
     pub folder: PathBuf,
     /// The upstream's port.
     pub port: u16,
+    /// The dialect that is spoken.
+    pub wire: Wire,
+}
+
+impl Place {
+    /// The same place with another dialect.
+    pub fn speaking(&self, wire: Wire) -> Place {
+        Place {
+            binary: self.binary.clone(),
+            folder: self.folder.clone(),
+            port: self.port,
+            wire,
+        }
+    }
+
+    /// Writes the settings that the variables cannot say.
+    pub fn write_settings(&self) -> std::io::Result<()> {
+        let folder = self.folder.join(".config/assistd");
+        std::fs::create_dir_all(&folder)?;
+        let providers = [Wire::Chat, Wire::Responses].map(|wire| {
+            let (name, port) = (wire.name(), self.port);
+            format!("[providers.{name}]\ndialect = \"{name}\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\nmodel = \"bench\"\n")
+        });
+        std::fs::write(folder.join("config.toml"), providers.concat())
+    }
 }
 
 const INITIALIZE: &str = concat!(
@@ -61,6 +87,9 @@ impl Daemon {
             .env("OPENAI_BASE_URL", format!("http://127.0.0.1:{}/v1", place.port))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        if place.wire != Wire::Assistants {
+            command.env("ASSISTD_PROVIDER", place.wire.name());
+        }
         let started_at = now();
         let mut child = command
             .spawn()
@@ -189,7 +218,7 @@ pub fn curl(place: &Place, asks: &[Ask], deltas: &mut Deltas) -> Result<Curl, Bo
     }
     command.args(
         asks.iter()
-            .map(|ask| format!("http://127.0.0.1:{}/v1/threads/runs?{}", place.port, ask.words())),
+            .map(|ask| format!("http://127.0.0.1:{}{}?{}", place.port, place.wire.path(), ask.words())),
     );
     let started_at = now();
     let mut child = command
@@ -197,7 +226,8 @@ pub fn curl(place: &Place, asks: &[Ask], deltas: &mut Deltas) -> Result<Curl, Bo
         .map_err(|error| format!("failed to start curl: {error}"))?;
     let mut lines = Lines::new(child.stdout.take().ok_or("expected a pipe from curl")?);
     while let Some((line, read_at)) = lines.next()? {
-        if line.starts_with(b"data: {\"id\":\"msg_") && memmem::find(line, b"thread.message.delta").is_some() {
+        // The events behind the last delta hold more than one record.
+        if line.starts_with(b"data: ") && memmem::find(line, place.wire.mark()).is_some() {
             let (stream, text) = curls_delta(line).ok_or("expected a delta with a text")?;
             deltas.take(stream, text, read_at);
         }
@@ -210,9 +240,9 @@ pub fn curl(place: &Place, asks: &[Ask], deltas: &mut Deltas) -> Result<Curl, Bo
     Ok(Curl { started_at, cpu })
 }
 
-/// The stream and the text of a `thread.message.delta`.
+/// The stream and the text of a delta, whichever the wire.
 fn curls_delta(line: &[u8]) -> Option<(usize, &[u8])> {
-    let stream = between(line, b"msg_", b"\"")?;
-    let text = between(line, b"\"value\":\"", b"\"")?;
-    Some((std::str::from_utf8(stream).ok()?.parse().ok()?, text))
+    let start = memmem::find(line, b"\"@")? + 1;
+    let text = line.get(start..start + RECORD)?;
+    Some((std::str::from_utf8(&text[1..4]).ok()?.parse().ok()?, text))
 }

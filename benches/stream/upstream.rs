@@ -1,5 +1,5 @@
-//! A fast upstream that speaks the Assistants v2 wire on a loopback socket: one thread a connection, each delta an
-//! HTTP chunk of its own, as servers send them.
+//! A fast upstream that speaks every dialect on a loopback socket: one thread a connection, each delta an HTTP chunk of
+//! its own, as servers send them.
 //!
 //! What a request wants stands in its path or body, in the words of [`Ask`]. Every delta's text is one [`RECORD`].
 
@@ -8,6 +8,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::wire::Wire;
 
 /// How long each delta's text is, in bytes: `@stream.number.nanoseconds;`, all three padded with zeros.
 pub const RECORD: usize = 32;
@@ -74,8 +76,13 @@ fn serve(connection: TcpStream) -> io::Result<()> {
     let mut output = connection.try_clone()?;
     let mut input = BufReader::new(connection);
     while let Some(request) = read_request(&mut input)? {
+        // Whoever only warms a connection up.
+        if request.starts_with("HEAD ") {
+            output.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")?;
+            continue;
+        }
         let ask = Ask::find(&request).ok_or(io::ErrorKind::InvalidInput)?;
-        answer(ask, &mut output)?;
+        answer(Wire::of(&request), ask, &mut output)?;
     }
     Ok(())
 }
@@ -97,9 +104,11 @@ fn read_request(input: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(Some(request))
 }
 
-fn answer(ask: Ask, output: &mut TcpStream) -> io::Result<()> {
-    output.write_all(&opening(ask.stream))?;
-    let mut delta = Delta::new(ask.stream);
+fn answer(wire: Wire, ask: Ask, output: &mut TcpStream) -> io::Result<()> {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    output.write_all(head)?;
+    output.write_all(&chunks(&wire.opening(ask.stream)))?;
+    let mut delta = Delta::new(wire, ask.stream);
     let mut said = Vec::with_capacity(ask.deltas * RECORD);
     let mut waiting = Vec::with_capacity(2 * FLOOD_WRITE);
     let start = Instant::now();
@@ -115,7 +124,9 @@ fn answer(ask: Ask, output: &mut TcpStream) -> io::Result<()> {
             waiting.clear();
         }
     }
-    waiting.extend_from_slice(&closing(ask.stream, &String::from_utf8_lossy(&said)));
+    let closing = wire.closing(ask.stream, &String::from_utf8_lossy(&said));
+    waiting.extend_from_slice(&chunks(&closing));
+    waiting.extend_from_slice(b"0\r\n\r\n");
     output.write_all(&waiting)
 }
 
@@ -126,12 +137,9 @@ struct Delta {
 }
 
 impl Delta {
-    fn new(stream: usize) -> Self {
+    fn new(wire: Wire, stream: usize) -> Self {
         let record = format!("@{stream:03}.000000.{:019};", 0);
-        let json = format!(
-            r#"{{"id":"msg_{stream}","object":"thread.message.delta","delta":{{"content":[{{"index":0,"type":"text","text":{{"value":"{record}"}}}}]}}}}"#
-        );
-        let chunk = chunk("thread.message.delta", &json);
+        let chunk = chunk(&wire.delta(stream, &record));
         let place = chunk.windows(RECORD).position(|bytes| bytes == record.as_bytes());
         Delta {
             chunk,
@@ -158,44 +166,10 @@ fn put(mut number: u64, digits: &mut [u8]) {
     }
 }
 
-fn opening(stream: usize) -> Vec<u8> {
-    let mut bytes =
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
-    let thread = format!(r#"{{"id":"thread_{stream}","object":"thread"}}"#);
-    bytes.extend(chunk("thread.created", &thread));
-    for status in ["created", "queued", "in_progress"] {
-        bytes.extend(chunk(&format!("thread.run.{status}"), &run(stream, status, "null")));
-    }
-    let message = message(stream, "in_progress", "");
-    bytes.extend(chunk("thread.message.created", &message));
-    bytes.extend(chunk("thread.message.in_progress", &message));
-    bytes
+fn chunks(events: &[String]) -> Vec<u8> {
+    events.iter().flat_map(|event| chunk(event)).collect()
 }
 
-fn closing(stream: usize, text: &str) -> Vec<u8> {
-    let content = format!(r#"{{"type":"text","text":{{"value":"{text}","annotations":[]}}}}"#);
-    let mut bytes = chunk("thread.message.completed", &message(stream, "completed", &content));
-    let usage = r#"{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}"#;
-    bytes.extend(chunk("thread.run.completed", &run(stream, "completed", usage)));
-    bytes.extend(chunk("done", "[DONE]"));
-    bytes.extend_from_slice(b"0\r\n\r\n");
-    bytes
-}
-
-fn run(stream: usize, status: &str, usage: &str) -> String {
-    let status = if status == "created" { "queued" } else { status };
-    format!(
-        r#"{{"id":"run_{stream}","object":"thread.run","thread_id":"thread_{stream}","status":"{status}","usage":{usage}}}"#
-    )
-}
-
-fn message(stream: usize, status: &str, content: &str) -> String {
-    format!(
-        r#"{{"id":"msg_{stream}","object":"thread.message","role":"assistant","status":"{status}","content":[{content}]}}"#
-    )
-}
-
-fn chunk(name: &str, json: &str) -> Vec<u8> {
-    let event = format!("event: {name}\ndata: {json}\n\n");
+fn chunk(event: &str) -> Vec<u8> {
     format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
 }
