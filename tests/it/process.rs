@@ -1,6 +1,7 @@
 //! The rules that a process keeps, each against the real binary on real descriptors: what it writes where, how it ends,
 //! whom it holds up, and what survives it.
 
+mod background;
 mod chat;
 mod content;
 mod daemon;
