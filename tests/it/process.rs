@@ -2,6 +2,7 @@
 //! whom it holds up, and what survives it.
 
 mod background;
+mod calls;
 mod chat;
 mod content;
 mod daemon;

@@ -1,180 +1,26 @@
 //! Background responses over real sockets: their process is killed, their client goes away, their connection breaks,
 //! and each is followed to its end by whoever comes next, with one request for it in all.
 
-use std::sync::{Arc, Mutex};
+mod service;
 
 use serde_json::{Value, json};
 
 use super::Daemon;
 use super::ends::pipes;
 use crate::program::Home;
-use crate::responses::{ended, item, message, says, sse, whole_turn};
-use crate::upstream::{Recorded, Reply, Upstream};
-
-/// Its place in a stream tells that all before it was taken; assistd has no word for it and passes it on.
-const MARK: &str = "event: test.mark\ndata: {}\n\n";
-
-/// An upstream that keeps one response, whose streams can be taken up by number.
-struct Service {
-    upstream: Upstream,
-    events: Vec<String>,
-    kept: Arc<Mutex<Kept>>,
-}
-
-#[derive(Default)]
-struct Kept {
-    /// What each further stream of the response holds; none where the upstream has forgotten it.
-    events: Option<Vec<String>>,
-    /// How many events the next one brings before it breaks.
-    breaks_behind: Option<usize>,
-    /// How many events each brings before nothing more comes.
-    stalls_behind: Option<usize>,
-}
-
-impl Kept {
-    fn reply(&mut self, request: &Recorded) -> Option<Reply> {
-        if request.path().ends_with("/cancel") {
-            return Some(Reply::json(200, json!({ "id": "resp_1", "status": "cancelled" })));
-        }
-        if request.method != "GET" {
-            return None;
-        }
-        let Some(events) = &self.events else {
-            return Some(Reply::json(404, json!({ "error": { "message": "no such response" } })));
-        };
-        let after = request.target.split_once("starting_after=");
-        let first = after.map_or(0, |(_, number)| number.parse::<usize>().unwrap() + 1);
-        if let Some(count) = self.breaks_behind.take() {
-            return Some(Reply::events(events[first..count].concat()).close());
-        }
-        Some(match self.stalls_behind {
-            Some(count) => Reply::events(events[first..count].concat()).stall(),
-            None => Reply::events(events[first..].concat()),
-        })
-    }
-}
-
-impl Service {
-    async fn start(events: Vec<String>) -> Service {
-        let kept = Arc::new(Mutex::new(Kept {
-            events: Some(events.clone()),
-            ..Kept::default()
-        }));
-        let answering = kept.clone();
-        let aside = move |request: &Recorded| answering.lock().unwrap().reply(request);
-        Service {
-            upstream: Upstream::start([]).await.aside(aside),
-            events,
-            kept,
-        }
-    }
-
-    /// A home whose only provider is this one, with these settings besides.
-    fn home(&self, settings: &str) -> Home {
-        let home = Home::new();
-        home.write_config(&format!(
-            "[providers.test]\ndialect = \"responses\"\nmodel = \"m\"\nbackground = true\nbase_url = \"{}\"\n{settings}",
-            self.upstream.url()
-        ));
-        home
-    }
-
-    /// The next response is streamed up to here, and then nothing more comes.
-    fn stalls_behind(&self, count: usize) {
-        let reply = Reply::events(self.events[..count].concat()).bytes(MARK).stall();
-        self.upstream.push(reply);
-    }
-
-    /// `METHOD target` of each request since the first so many.
-    fn asked(&self, since: usize) -> Vec<String> {
-        let requests = self.upstream.requests();
-        let lines = requests[since..].iter();
-        lines
-            .map(|request| format!("{} {}", request.method, request.target))
-            .collect()
-    }
-
-    /// How many requests there were.
-    fn count(&self) -> usize {
-        self.upstream.requests().len()
-    }
-}
+use crate::responses::whole_turn;
+use crate::upstream::Reply;
+use service::{Service, WHOLE, stream};
 
 const POST: &str = "POST /v1/responses";
 const TAKE_UP: &str = "GET /v1/responses/resp_1?stream=true";
 const CANCEL: &str = "POST /v1/responses/resp_1/cancel";
 
-/// Reasoning, two messages with a citation, and code.
-fn stream() -> Vec<String> {
-    let status = |word: &str, status: &str| {
-        sse(
-            &format!("response.{word}"),
-            json!({ "response": { "id": "resp_1", "status": status } }),
-        )
-    };
-    let piece = |name: &str, index: u64, text: &str| sse(name, json!({ "output_index": index, "delta": text }));
-    let citation =
-        json!({ "type": "url_citation", "start_index": 0, "end_index": 4, "url": "http://a.example", "title": "a" });
-    let reasoning =
-        json!({ "type": "reasoning", "id": "rs", "summary": [{ "text": "Hmm." }], "encrypted_content": "sealed" });
-    let said = |index: u64, text: &str, annotations: Value| {
-        let part = json!({ "type": "output_text", "text": text, "annotations": annotations });
-        json!({ "type": "message", "id": format!("msg_{index}"), "role": "assistant", "status": "completed", "content": [part] })
-    };
-    let first = said(1, "Grüße 🍲 eins", json!([citation]));
-    let code = json!({ "type": "code_interpreter_call", "id": "ci_1", "status": "completed", "code": "12" });
-    let second = said(3, "Zwei eins", json!([]));
-    let place = json!({ "item_id": "msg_1", "output_index": 1, "content_index": 0, "annotation_index": 0, "annotation": citation });
-    let output = json!([reasoning, first, code, second]);
-    let events = [
-        status("created", "queued"),
-        status("queued", "queued"),
-        status("in_progress", "in_progress"),
-        item("added", 0, json!({ "type": "reasoning", "id": "rs", "summary": [] })),
-        piece("response.reasoning_summary_text.delta", 0, "Hmm."),
-        item("done", 0, reasoning),
-        message(1),
-        says(1, "Grüße "),
-        says(1, "🍲 "),
-        says(1, "eins"),
-        sse("response.output_text.annotation.added", place),
-        item("done", 1, first),
-        item(
-            "added",
-            2,
-            json!({ "type": "code_interpreter_call", "id": "ci_1", "code": "" }),
-        ),
-        piece("response.code_interpreter_call_code.delta", 2, "1"),
-        piece("response.code_interpreter_call_code.delta", 2, "2"),
-        item("done", 2, code),
-        message(3),
-        says(3, "Zwei "),
-        says(3, "eins"),
-        item("done", 3, second),
-        ended(
-            "completed",
-            json!({ "output": output, "usage": { "input_tokens": 3, "output_tokens": 4 } }),
-        ),
-    ];
-    numbered(&events)
-}
-
-fn numbered(events: &[String]) -> Vec<String> {
-    let numbered = events.iter().enumerate().map(|(number, event)| {
-        let (name, data) = event.trim_end().split_once("\ndata: ").unwrap();
-        let mut data: Value = serde_json::from_str(data).unwrap();
-        data["sequence_number"] = json!(number);
-        format!("{name}\ndata: {data}\n\n")
-    });
-    numbered.collect()
-}
-
-const WHOLE: &str = "Grüße 🍲 einsZwei eins";
-
-/// A daemon that tells of every event.
+/// A daemon that tells of every event, and whose client can call tools.
 fn start(home: &Home) -> Daemon {
     let mut daemon = Daemon::run(home.command(&["--stdio"]), pipes());
-    daemon.request(0, "initialize", json!({ "capabilities": { "events": "all" } }));
+    let capabilities = json!({ "events": "all", "toolCall": true });
+    daemon.request(0, "initialize", json!({ "capabilities": capabilities }));
     daemon.result(0);
     daemon
 }
@@ -183,6 +29,10 @@ fn start(home: &Home) -> Daemon {
 fn begin(home: &Home) -> (Daemon, Value, Value) {
     let mut daemon = start(home);
     daemon.ask(1, "first");
+    until_mark(daemon)
+}
+
+fn until_mark(mut daemon: Daemon) -> (Daemon, Value, Value) {
     daemon.until("the mark", |message| message["params"]["name"] == "test.mark");
     let run = daemon.notification("assistant/started", 1);
     (daemon, run["threadId"].clone(), run["runId"].clone())
@@ -258,6 +108,47 @@ async fn killed_behind_any_event_it_is_taken_up_and_is_the_unbroken_one() {
                     "killed behind event {count}"
                 );
             }
+        }
+    })
+    .await;
+}
+
+/// The second round of a run is a response of its own.
+#[tokio::test]
+async fn killed_behind_its_tool_call_it_goes_on_with_the_output() {
+    const TOOL: &str = "[assistants.work]\nprovider = \"test\"\ntools = [{ name = \"weather\" }]\n";
+    let call = |service: &Service, home: &Home, second: Reply| {
+        let calling = crate::responses::calling("c1").replace("resp_1", "resp_0");
+        service.upstream.push(Reply::events(calling));
+        service.upstream.push(second);
+        let mut daemon = start(home);
+        let ask = json!({ "content": "first", "assistant": "work" });
+        daemon.request(1, "assistant/send", ask);
+        let call = daemon.until("a call", |message| message["method"] == "tool/call");
+        daemon.say(&json!({ "jsonrpc": "2.0", "id": call["id"], "result": { "output": "A" } }));
+        daemon
+    };
+    with_service(stream(), move |service| {
+        let home = service.home(TOOL);
+        let mut daemon = call(service, &home, Reply::events(service.events.concat()));
+        let answer = daemon.result(1);
+        assert_eq!(answer["text"], WHOLE);
+        daemon.leave();
+        let whole = outcome(service, &home, &answer["threadId"], &answer["runId"]);
+        for count in 0..service.events.len() {
+            let (home, before) = (service.home(TOOL), service.count());
+            let daemon = call(service, &home, service.stalling(count));
+            let (mut daemon, thread, run) = until_mark(daemon);
+            daemon.kill();
+            let outcome = outcome(service, &home, &thread, &run);
+            if count == 0 {
+                // It has no name by then, and the call stands with its output.
+                assert_eq!(outcome["seen"]["run"]["stopReason"], "daemonKilled");
+                assert_eq!(outcome["told"][0][2]["output"], "A", "{outcome:#}");
+                continue;
+            }
+            assert_eq!(outcome, whole, "killed behind event {count}");
+            assert_eq!(service.asked(before), [POST, POST, TAKE_UP, POST]);
         }
     })
     .await;
