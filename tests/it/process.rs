@@ -8,6 +8,7 @@ mod content;
 mod daemon;
 mod ending;
 mod ends;
+mod failures;
 mod full_disk;
 mod gone;
 mod killed;
