@@ -6,6 +6,7 @@ mod calls;
 mod chat;
 mod content;
 mod daemon;
+mod discovered;
 mod ending;
 mod ends;
 mod failures;
