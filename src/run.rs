@@ -147,10 +147,12 @@ pub async fn take_up(start: Start) -> Ended {
     let Some(stream) = run.provider.resume(run.request.clone()) else {
         return run.finish(Ended::interrupted(None));
     };
-    let kept = run.transcript.borrow().seq();
+    let kept = run.transcript.borrow().last_said();
     let ended = match run.replay(stream, known).await {
         // Nothing came of it: it ended when its process died.
-        Ok((Some(End::Failed(error)), _)) if run.transcript.borrow().seq() == kept => Ended::interrupted(Some(error)),
+        Ok((Some(End::Failed(error)), _)) if run.transcript.borrow().last_said() == kept => {
+            Ended::interrupted(Some(error))
+        }
         Ok(round) => run.rounds(Some(round)).await,
         Err(error) => Ended::interrupted(Some(error)),
     };

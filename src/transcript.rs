@@ -150,6 +150,7 @@ pub struct Transcript {
     usage_before_round: Usage,
     end: Option<RunEnd>,
     seq: u64,
+    said: u64,
 }
 
 /// A message being made.
@@ -225,6 +226,7 @@ impl Transcript {
     /// in it. Two pieces under one `index` but of different kinds are two parts. A message must have begun.
     pub fn delta(&mut self, seq: u64, index: u32, kind: PartKind, piece: &str) -> (Text, usize) {
         self.seq = seq;
+        self.said = seq;
         let draft = self.messages.last_mut().expect("a message begins before its text");
         let text = draft.text_part(index, kind);
         let start = text.len();
@@ -240,6 +242,9 @@ impl Transcript {
     /// Takes any other entry.
     pub fn apply(&mut self, seq: u64, entry: Entry) {
         self.seq = seq;
+        if !matches!(entry, Entry::Anchor { .. }) {
+            self.said = seq;
+        }
         match entry {
             Entry::Message { message_id } => self.messages.push(Draft {
                 id: message_id.into(),
@@ -366,6 +371,11 @@ impl Transcript {
     /// The `seq` of the last entry.
     pub fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// The `seq` of the last entry that says something of the answer: not of one that only its provider reads.
+    pub fn last_said(&self) -> u64 {
+        self.said
     }
 
     /// The run as plain data. A run without an end gets this one: its process is dead.

@@ -279,6 +279,7 @@ impl Answer {
                 format!("expected JSON from provider `{provider}`: {problem}"),
             )
             .with_provider(provider)
+            .with_hint("does `base_url` lead to the API, with its `/v1` or the like?")
         })
     }
 

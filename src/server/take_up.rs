@@ -149,14 +149,15 @@ impl Server {
     }
 }
 
-/// The provider, once it has its credentials; none if the run is stopped before.
+/// The provider, once it has its credentials; none if the run is stopped before. One that has them at once is given
+/// though the run was stopped: its upstream has to be told.
 async fn ready(provider: Result<Arc<dyn Provider>, Error>, stop: &Stop) -> Result<Option<Arc<dyn Provider>>, Error> {
     let provider = provider?;
     let token = stop.token();
     tokio::select! {
         biased;
-        () = token.cancelled() => return Ok(None),
         ready = provider.prepare() => ready?,
+        () = token.cancelled() => return Ok(None),
     }
     Ok(Some(provider))
 }

@@ -3,6 +3,7 @@
 //! Each dialect that it speaks has its tests in a module of its own.
 
 mod chat;
+mod daemon;
 mod responses;
 
 use std::net::SocketAddr;

@@ -1,11 +1,15 @@
 //! The rules that a process keeps, each against the real binary on real descriptors: what it writes where, how it ends,
 //! whom it holds up, and what survives it.
 
+mod background;
+mod calls;
 mod chat;
 mod content;
 mod daemon;
+mod discovered;
 mod ending;
 mod ends;
+mod failures;
 mod full_disk;
 mod gone;
 mod killed;

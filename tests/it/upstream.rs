@@ -31,7 +31,7 @@ struct Shared {
 }
 
 /// What a request is answered with that the replies are not for.
-type Aside = fn(&Recorded) -> Option<Reply>;
+type Aside = Box<dyn Fn(&Recorded) -> Option<Reply> + Send>;
 
 /// A request, as it came.
 #[derive(Debug, Clone)]
@@ -98,8 +98,8 @@ impl Upstream {
     }
 
     /// The same, answering the requests for which this gives a reply with that, and only the others as scripted.
-    pub fn aside(self, aside: Aside) -> Upstream {
-        *self.shared.aside.lock().unwrap() = Some(aside);
+    pub fn aside(self, aside: impl Fn(&Recorded) -> Option<Reply> + Send + 'static) -> Upstream {
+        *self.shared.aside.lock().unwrap() = Some(Box::new(aside));
         self
     }
 
@@ -265,8 +265,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     while let Some(request) = read_request(&mut read).await {
-        let aside = *shared.aside.lock().unwrap();
-        let reply = aside.and_then(|aside| aside(&request));
+        let reply = shared.aside.lock().unwrap().as_ref().and_then(|aside| aside(&request));
         let reply = reply.or_else(|| shared.replies.lock().unwrap().pop_front());
         let (target, is_head) = (request.target.clone(), request.method == "HEAD");
         shared.requests.lock().unwrap().push(request);

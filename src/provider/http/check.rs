@@ -167,6 +167,10 @@ fn refused(error: Error, key_from: Option<&str>) -> Fault {
                 .unwrap_or_default();
             Fault::new(error.message.clone(), format!("the key comes from {from}{hint}"))
         }
+        _ if error.data.hint.is_none() => Fault::new(
+            error.message,
+            "the way there is fine: look at the log of the upstream, and try again later",
+        ),
         _ => error.into(),
     }
 }

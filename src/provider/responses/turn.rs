@@ -140,14 +140,11 @@ impl Turn {
     }
 
     async fn open(&mut self, cancel: &Cancel) -> Opened {
-        let pause = std::mem::take(&mut self.pause);
-        if cancel.has_fired() || cancel.before(sleep(pause)).await.is_none() {
-            return Opened::End(End::Cancelled);
-        }
         let upstream = self.upstream.clone();
+        // Also where it is cancelled by now: it goes on upstream, which has to be told.
         if let Some(response_id) = self.under_way.take() {
-            return match upstream.endpoint.credentials.get().await {
-                Ok(secret) => {
+            return match cancel.bound(upstream.endpoint.credentials.get()).await {
+                Some(Ok(secret)) => {
                     let peer = Peer::new(&upstream.endpoint.provider, secret);
                     Opened::Reading(Box::new(Reading::take_up(
                         &upstream,
@@ -156,8 +153,13 @@ impl Turn {
                         response_id,
                     )))
                 }
-                Err(error) => Opened::End(End::Failed(error)),
+                Some(Err(error)) => Opened::End(End::Failed(error)),
+                None => Opened::End(End::Cancelled),
             };
+        }
+        let pause = std::mem::take(&mut self.pause);
+        if cancel.has_fired() || cancel.before(sleep(pause)).await.is_none() {
+            return Opened::End(End::Cancelled);
         }
         match cancel.before(self.upload()).await {
             None => return Opened::End(End::Cancelled),

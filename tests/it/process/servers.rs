@@ -1,6 +1,7 @@
 //! MCP servers beside the real program: what their calls give, what goes wrong with them, and that none stays behind.
 
 mod calls;
+mod chat;
 mod endings;
 mod faults;
 mod judge;
