@@ -31,7 +31,8 @@ pub fn usage(problem: &str) -> ExitCode {
 /// Says what failed and what to do, in one sentence, and gives its exit code.
 pub fn report(error: &Error) -> u8 {
     match &error.data.hint {
-        Some(hint) => complain(&format!("{}; {hint}", error.message)),
+        // An upstream's own words may end with a full stop.
+        Some(hint) => complain(&format!("{}; {hint}", error.message.trim_end_matches('.'))),
         None => complain(&error.message),
     }
     code_of_kind(error.kind())

@@ -230,7 +230,7 @@ impl Settings {
     fn unnamed(&self) -> Result<Choice, Error> {
         match (&self.layer.script, &self.layer.default_provider) {
             (Some(script), Some(_)) => return Ok(Implied::scripted(script).into_choice()),
-            (None, Some(name)) => return self.bare_provider(name, "`default_provider` names it"),
+            (None, Some(name)) => return self.bare_provider(name, "`--provider` or `default_provider` names it"),
             (_, None) => {}
         }
         // One assistant in the settings is the one that is meant.
@@ -270,8 +270,12 @@ impl Settings {
         }
         if !self.layer.providers.contains_key(name) {
             let message = format!("there is no provider `{name}`, and {reason}");
+            let known = self.layer.providers.keys().cloned();
+            let known = known.chain(self.implied().into_iter().map(|implied| implied.provider));
+            let known: BTreeSet<String> = known.map(|name| format!("`{name}`")).collect();
             return Err(Error::new(Kind::ConfigInvalid, message).with_hint(format!(
-                "add `[providers.{name}]` to config.toml, or name one that `provider/list` shows"
+                "add `[providers.{name}]` to config.toml, or name one of {}",
+                known.into_iter().collect::<Vec<_>>().join(", ")
             )));
         }
         let assistant = AssistantSettings {

@@ -227,7 +227,7 @@ fn a_provider_that_is_named_and_not_set_is_told_of_by_its_name() {
     let error = settings.choose(None, None).unwrap_err();
     assert_eq!(
         error.message,
-        "there is no provider `x`, and `default_provider` names it"
+        "there is no provider `x`, and `--provider` or `default_provider` names it"
     );
 }
 
