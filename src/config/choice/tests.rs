@@ -95,6 +95,20 @@ fn a_server_on_this_machine_answers_before_the_embedded_model() {
 }
 
 #[test]
+fn a_key_of_azure_is_for_azure_whatever_else_is_set() {
+    let settings = with_environment(&[
+        ("AZURE_OPENAI_API_KEY", "k"),
+        ("AZURE_OPENAI_ENDPOINT", "https://r.openai.azure.com/"),
+        ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"),
+    ]);
+    let choice = settings.choose(None, None).unwrap();
+    assert_eq!(
+        (choice.provider.as_str(), choice.provider_settings.dialect),
+        ("azure", Dialect::Responses)
+    );
+}
+
+#[test]
 fn nobody_looks_at_this_machine_where_something_is_set() {
     let toml = |text: &str| {
         let mut settings = Settings::ephemeral();
