@@ -63,6 +63,21 @@ fn code_of_kind(kind: Kind) -> u8 {
     }
 }
 
+/// Why an answer that came without an error is not whole. A refusal has words of its own.
+pub fn cut(reason: Option<StopReason>) -> Option<&'static str> {
+    Some(match reason? {
+        StopReason::MaxTokens => "the answer was cut: it has reached its limit of tokens",
+        StopReason::ContextFull => "the answer was cut: the model's context is full",
+        StopReason::ContentFilter => "the answer was cut by the upstream's content filter",
+        StopReason::Expired => "the answer was cut: the upstream gave up waiting",
+        StopReason::ToolCalls => {
+            "the model wants a tool called, and `assistd ask` calls only those of MCP servers with `always`"
+        }
+        StopReason::ToolLimit => "the model wants tools called more often than `maxToolRounds` allows",
+        _ => return None,
+    })
+}
+
 /// The exit code of a run that ended without an error.
 pub fn code_of_end(status: RunStatus, reason: Option<StopReason>) -> u8 {
     match (status, reason) {

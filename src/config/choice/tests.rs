@@ -235,6 +235,25 @@ fn an_upstreams_own_assistant_can_be_named() {
 }
 
 #[test]
+fn of_several_providers_none_is_guessed_and_nothing_else_answers() {
+    let text = "[providers.a]\ndialect = \"chat\"\n[providers.b]\ndialect = \"chat\"\n";
+    let mut settings = Settings::ephemeral();
+    settings.layer = crate::config::parse_toml(std::path::Path::new("config.toml"), text).unwrap();
+    assert!(!settings.wants_local(None));
+    for local in [None, found()] {
+        settings.local = local;
+        let error = settings.choose(None, None).unwrap_err();
+        assert_eq!(
+            error.message,
+            "the settings have several providers, and none of them is the default: `a`, `b`"
+        );
+        assert_eq!(error.data.hint.as_deref(), Some("name one with `default_provider`"));
+    }
+    settings.environment.insert("OPENAI_API_KEY".into(), "k".into());
+    assert_eq!(settings.choose(None, None).unwrap().provider, "openai");
+}
+
+#[test]
 fn a_provider_that_is_named_and_not_set_is_told_of_by_its_name() {
     let mut settings = Settings::ephemeral();
     settings.layer.default_provider = Some("x".into());

@@ -154,7 +154,9 @@ async fn json_in_place_of_a_stream_is_told() {
 /// A base URL that leads beside the API, as without its `/v1`: asking again would not help.
 #[tokio::test]
 async fn a_web_page_is_no_answer() {
-    let page = Reply::status(200).header("content-type", "text/html; charset=utf-8").bytes("<p>hello");
+    let page = Reply::status(200)
+        .header("content-type", "text/html; charset=utf-8")
+        .bytes("<p>hello");
     let upstream = Upstream::start([page]).await;
     let (_, end) = play(&provider(&upstream), request("u1:hello")).await;
     let error = error(end);
