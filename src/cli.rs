@@ -49,7 +49,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  assistd chat                                     talk, with the embedded model if nothing else is set
+  assistd chat                                     talk; nothing has to be set up for it
   git diff | assistd ask \"Write a commit message\"  add standard input to a question
   assistd --stdio                                  what an editor starts
   echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"assistant/send\",\"params\":{\"content\":\"Hi\"}}' | assistd

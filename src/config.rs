@@ -161,7 +161,7 @@ impl Service {
 pub struct ProviderSettings {
     /// Which API it speaks.
     pub dialect: Dialect,
-    /// Where it is, such as `http://127.0.0.1:8080/v1`.
+    /// Where it is, such as `http://127.0.0.1:8080/v1`; `https://api.openai.com/v1` where absent.
     #[serde(default, alias = "baseUrl", skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
     /// Whose variant it is; guessed from the host where absent.
@@ -208,7 +208,8 @@ pub struct ProviderSettings {
     /// where they were. The upstream keeps the responses then; false where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<bool>,
-    /// More members for the body of each request that asks for an answer, as the upstream's API names them.
+    /// More members for the body of each request of `responses` and `chat` that asks for an answer, as the upstream's
+    /// API names them.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub body: serde_json::Map<String, serde_json::Value>,
     /// How long a stream may be silent before it counts as broken, in seconds; 120 where absent.

@@ -143,7 +143,10 @@ fn exit_code(outcome: &Outcome, unread: Option<u8>) -> u8 {
     let code = match (&outcome.stopped, &outcome.result) {
         (Some(Stopped::Signal(code) | Stopped::Impatience(code)), _) => *code,
         (Some(Stopped::Closed), _) => 0,
-        (None, Ok(answer)) => failure::code_of_end(answer.status, answer.stop_reason),
+        (None, Ok(answer)) => {
+            failure::cut(answer.stop_reason).into_iter().for_each(failure::complain);
+            failure::code_of_end(answer.status, answer.stop_reason)
+        }
         (None, Err(error)) => failure::report(error),
     };
     if !outcome.refusal.is_empty() {

@@ -31,7 +31,8 @@ pub fn usage(problem: &str) -> ExitCode {
 /// Says what failed and what to do, in one sentence, and gives its exit code.
 pub fn report(error: &Error) -> u8 {
     match &error.data.hint {
-        Some(hint) => complain(&format!("{}; {hint}", error.message)),
+        // An upstream's own words may end with a full stop.
+        Some(hint) => complain(&format!("{}; {hint}", error.message.trim_end_matches('.'))),
         None => complain(&error.message),
     }
     code_of_kind(error.kind())
@@ -60,6 +61,21 @@ fn code_of_kind(kind: Kind) -> u8 {
         Kind::ContentFiltered => 7,
         Kind::Internal | Kind::Upstream | Kind::ShuttingDown | Kind::Storage | Kind::OutputTooLarge => 1,
     }
+}
+
+/// Why an answer that came without an error is not whole. A refusal has words of its own.
+pub fn cut(reason: Option<StopReason>) -> Option<&'static str> {
+    Some(match reason? {
+        StopReason::MaxTokens => "the answer was cut: it has reached its limit of tokens",
+        StopReason::ContextFull => "the answer was cut: the model's context is full",
+        StopReason::ContentFilter => "the answer was cut by the upstream's content filter",
+        StopReason::Expired => "the answer was cut: the upstream gave up waiting",
+        StopReason::ToolCalls => {
+            "the model wants a tool called, and `assistd ask` calls only those of MCP servers with `always`"
+        }
+        StopReason::ToolLimit => "the model wants tools called more often than `maxToolRounds` allows",
+        _ => return None,
+    })
 }
 
 /// The exit code of a run that ended without an error.

@@ -6,7 +6,7 @@
 
 mod implied;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use implied::Implied;
 
@@ -108,8 +108,14 @@ impl Settings {
             && match self.choose(assistant, None) {
                 Ok(choice) => choice.is_last_resort,
                 // What is named is not set, so it may be the name of such a server.
-                Err(_) => true,
+                Err(_) => assistant.is_some() || self.names_default(),
             }
+    }
+
+    /// Whether the settings name who answers, who may be a server that is still to be found.
+    fn names_default(&self) -> bool {
+        let names = [&self.layer.default_assistant, &self.layer.default_provider];
+        names.into_iter().any(Option::is_some) || self.layer.assistants.len() == 1
     }
 
     /// The choice for a request about this provider, whatever answers elsewhere. An assistant of the settings that uses
@@ -230,7 +236,7 @@ impl Settings {
     fn unnamed(&self) -> Result<Choice, Error> {
         match (&self.layer.script, &self.layer.default_provider) {
             (Some(script), Some(_)) => return Ok(Implied::scripted(script).into_choice()),
-            (None, Some(name)) => return self.bare_provider(name, "`default_provider` names it"),
+            (None, Some(name)) => return self.bare_provider(name, "`--provider` or `default_provider` names it"),
             (_, None) => {}
         }
         // One assistant in the settings is the one that is meant.
@@ -254,12 +260,32 @@ impl Settings {
             .expect("the embedded model is always implied");
         let is_last_resort = first.settings.dialect == Dialect::Embedded;
         let is_local = self.local.as_ref().is_some_and(|server| server.name == first.provider);
+        if is_last_resort || is_local {
+            self.several_without_default()?;
+        }
         let mut choice = first.into_choice();
         choice.is_last_resort = is_last_resort;
         if is_local {
             choice.reason = format!("nothing else is set, and {}", choice.reason);
         }
         Ok(choice)
+    }
+
+    /// Whoever has set up several wants one of them, and not a model that happens to be on this machine.
+    fn several_without_default(&self) -> Result<(), Error> {
+        fn quoted<T>(named: &BTreeMap<String, T>) -> String {
+            let names: Vec<String> = named.keys().map(|name| format!("`{name}`")).collect();
+            names.join(", ")
+        }
+        let (what, key, names) = if !self.layer.assistants.is_empty() {
+            ("assistants", "default_assistant", quoted(&self.layer.assistants))
+        } else if !self.layer.providers.is_empty() {
+            ("providers", "default_provider", quoted(&self.layer.providers))
+        } else {
+            return Ok(());
+        };
+        let message = format!("the settings have several {what}, and none of them is the default: {names}");
+        Err(Error::new(Kind::ConfigInvalid, message).with_hint(format!("name one with `{key}`")))
     }
 
     fn bare_provider(&self, name: &str, reason: &str) -> Result<Choice, Error> {
@@ -270,8 +296,12 @@ impl Settings {
         }
         if !self.layer.providers.contains_key(name) {
             let message = format!("there is no provider `{name}`, and {reason}");
+            let known = self.layer.providers.keys().cloned();
+            let known = known.chain(self.implied().into_iter().map(|implied| implied.provider));
+            let known: BTreeSet<String> = known.map(|name| format!("`{name}`")).collect();
             return Err(Error::new(Kind::ConfigInvalid, message).with_hint(format!(
-                "add `[providers.{name}]` to config.toml, or name one that `provider/list` shows"
+                "add `[providers.{name}]` to config.toml, or name one of {}",
+                known.into_iter().collect::<Vec<_>>().join(", ")
             )));
         }
         let assistant = AssistantSettings {

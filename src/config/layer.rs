@@ -140,8 +140,7 @@ pub fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Str
     toml::from_str(text).map_err(|error| {
         let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
         let line = before.matches('\n').count() + 1;
-        let message = error.message();
-        format!("{}:{line}: {}{}", path.display(), message, nearest(message))
+        format!("{}:{line}: {}", path.display(), told(error.message()))
     })
 }
 
@@ -150,7 +149,7 @@ pub fn parse_json<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Str
     serde_json::from_str(text).map_err(|error| {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let message = error.to_string().replace(&place, "");
-        format!("{}:{}: {}{}", path.display(), error.line(), message, nearest(&message))
+        format!("{}:{}: {}", path.display(), error.line(), told(&message))
     })
 }
 
@@ -158,26 +157,28 @@ pub fn parse_json<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Str
 pub fn from_json(settings: serde_json::Map<String, serde_json::Value>) -> Result<Layer, String> {
     serde_path_to_error::deserialize(serde_json::Value::Object(settings)).map_err(|error| {
         let path = error.path().to_string();
-        let message = error.into_inner().to_string();
-        let nearest = nearest(&message);
-        format!("`settings.{path}`: {message}{nearest}")
+        format!("`settings.{path}`: {}", told(&error.into_inner().to_string()))
     })
 }
 
-/// `; did you mean …?` for an unknown key, from the list of known ones that serde's message holds.
-fn nearest(message: &str) -> String {
-    let Some(rest) = message.strip_prefix("unknown field `") else {
-        return String::new();
-    };
-    let mut words = rest.split('`');
+/// Serde's message, of an unknown word with the nearest of the known ones that the message holds: a key's takes the place
+/// of their list, which has each in two spellings.
+fn told(message: &str) -> String {
+    let is_key = message.starts_with("unknown field `");
+    if !is_key && !message.starts_with("unknown variant `") {
+        return message.to_owned();
+    }
+    let mut words = message.split('`').skip(1).step_by(2);
     let unknown = words.next().unwrap_or_default();
-    let known = words.skip(1).step_by(2);
-    known
+    let near = words
         .map(|word| (strsim::damerau_levenshtein(unknown, word), word))
         .min()
-        .filter(|(distance, word)| *distance <= word.len() / 2)
-        .map(|(_, word)| format!("; did you mean `{word}`?"))
-        .unwrap_or_default()
+        .filter(|(distance, word)| *distance <= word.len() / 2);
+    match near {
+        Some((_, word)) if is_key => format!("unknown field `{unknown}`; did you mean `{word}`?"),
+        Some((_, word)) => format!("{message}; did you mean `{word}`?"),
+        None => message.to_owned(),
+    }
 }
 
 fn parsed<T: std::str::FromStr>(
@@ -204,11 +205,15 @@ mod tests {
     fn an_unknown_key_names_file_line_and_the_nearest_known_one() {
         let text = "default_assistant = \"work\"\n\n[providers.local]\ndialect = \"chat\"\nbase_ulr = \"x\"\n";
         let problem = parse_toml::<Layer>(Path::new("config.toml"), text).unwrap_err();
+        assert_eq!(
+            problem,
+            "config.toml:5: unknown field `base_ulr`; did you mean `base_url`?"
+        );
+        let problem = parse_toml::<Layer>(Path::new("config.toml"), "colour = 1\n").unwrap_err();
         assert!(
-            problem.starts_with("config.toml:5: unknown field `base_ulr`"),
+            problem.starts_with("config.toml:1: unknown field `colour`, expected one of `default"),
             "{problem}"
         );
-        assert!(problem.ends_with("did you mean `base_url`?"), "{problem}");
     }
 
     #[test]
@@ -219,6 +224,7 @@ mod tests {
             problem.starts_with("config.toml:2: unknown variant `chatt`, expected one of `assistants`"),
             "{problem}"
         );
+        assert!(problem.ends_with("; did you mean `chat`?"), "{problem}");
     }
 
     #[test]

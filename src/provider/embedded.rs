@@ -112,7 +112,7 @@ impl Embedded {
             Some(name) if name.eq_ignore_ascii_case(weights::MODEL_NAME) => Ok(weights::path(&self.cache_dir)),
             Some(path) if path.contains(['/', std::path::MAIN_SEPARATOR]) || path.ends_with(".gguf") => Ok(path.into()),
             Some(name) => Err(Error::not_found("model", name).with_hint(format!(
-                "there is `{}`, and any GGUF file by its path",
+                "the embedded model, which answers where no provider is set up, is `{}` or any GGUF file by its path",
                 weights::MODEL_NAME
             ))),
         }

@@ -204,7 +204,7 @@ impl Endpoint {
                 idle: self.idle,
             };
             if status.is_success() {
-                return Ok(answer);
+                return answer.unless_web_page();
             }
             if status.as_u16() == 401 && !renewed && self.credentials.renew(secret.as_ref()).await? {
                 renewed = true;
@@ -281,6 +281,17 @@ impl Answer {
             .with_provider(provider)
             .with_hint("does `base_url` lead to the API, with its `/v1` or the like?")
         })
+    }
+
+    /// A web page is nobody's API: the base URL leads beside it.
+    fn unless_web_page(self) -> Result<Answer, Failure> {
+        let kind = self.response.headers().get(CONTENT_TYPE);
+        if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
+            return Ok(self);
+        }
+        let error = self.peer.error(Kind::Upstream, "answered with a web page");
+        let hint = "`base_url` has to be that of the API: most end in `/v1`";
+        Err(error.retryable(false).with_hint(hint).into())
     }
 
     async fn into_failure(mut self) -> Failure {

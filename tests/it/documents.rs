@@ -2,7 +2,7 @@
 //!
 //! `<!-- runs: sh -->` before a fence runs it, and a `text` fence behind it is what it prints. `, needs: jq` names a
 //! program that it takes. `<!-- exchange -->` before a `text` fence plays its `-->` lines to a daemon and compares its
-//! `<--` lines. `<!-- settings -->` before a fence reads it as a config.toml. The examples of one document share a
+//! `<--` lines, of which `{…}` stands for an object that was shown before. `<!-- settings -->` before a fence reads it as a config.toml. The examples of one document share a
 //! folder. `UPDATE=1` writes down what was heard.
 
 mod names;
@@ -209,6 +209,16 @@ fn by_run(exchange: &str) -> Vec<Vec<&str>> {
     turns
 }
 
+/// Whether a document shows this line with `{…}` in place of one of its objects.
+fn is_shortened(shown: &str, line: &str) -> bool {
+    let ends = shown.split_once("{…}");
+    ends.is_some_and(|(head, tail)| {
+        line.strip_prefix(head)
+            .and_then(|rest| rest.strip_suffix(tail))
+            .is_some_and(|object| object.starts_with('{') && object.ends_with('}'))
+    })
+}
+
 fn write_fence(to: &mut String, fence: &Fence, body: &str) {
     let _ = write!(to, "{}\n{body}```\n", fence.head);
 }
@@ -339,18 +349,18 @@ impl Place {
             };
             writeln!(input, "{}", names.filled(sent)).unwrap();
             let _ = writeln!(played, "{line}");
-            let expected = lines.clone().take_while(|line| line.starts_with("<-- ")).count();
+            let expected: Vec<&str> = lines.clone().map_while(|line| line.strip_prefix("<-- ")).collect();
+            let mut hear = |patience| {
+                let named = names.named(&heard.recv_timeout(patience).ok()?);
+                let shortened = expected.iter().find(|line| is_shortened(line, &named));
+                let _ = writeln!(played, "<-- {}", shortened.copied().unwrap_or(&named));
+                Some(())
+            };
             if is_update {
-                while let Ok(line) = heard.recv_timeout(QUIET) {
-                    let _ = writeln!(played, "<-- {}", names.named(&line));
-                }
+                while hear(QUIET).is_some() {}
             } else {
-                for _ in 0..expected {
-                    let line = heard
-                        .recv_timeout(PATIENCE)
-                        .unwrap_or_else(|_| panic!("{at}: expected another message behind\n{played}"));
-                    let _ = writeln!(played, "<-- {}", names.named(&line));
-                }
+                let is_whole = expected.iter().all(|_| hear(PATIENCE).is_some());
+                assert!(is_whole, "{at}: expected another message behind\n{played}");
             }
         }
         // What is under way is finished or, where the script stalls, ended; nothing more is said of it here.

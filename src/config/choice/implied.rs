@@ -77,7 +77,7 @@ impl Settings {
             .environment
             .get("AZURE_OPENAI_API_KEY")
             .is_some_and(|key| !key.is_empty());
-        let own = base_url.is_some_and(|url| is_elsewhere(url));
+        let own = !azure && base_url.is_some_and(|url| is_elsewhere(url));
         let mut settings = ProviderSettings::new(if own { Dialect::Chat } else { Dialect::Responses });
         if azure {
             settings.service = Some(Service::Azure);

@@ -95,6 +95,20 @@ fn a_server_on_this_machine_answers_before_the_embedded_model() {
 }
 
 #[test]
+fn a_key_of_azure_is_for_azure_whatever_else_is_set() {
+    let settings = with_environment(&[
+        ("AZURE_OPENAI_API_KEY", "k"),
+        ("AZURE_OPENAI_ENDPOINT", "https://r.openai.azure.com/"),
+        ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"),
+    ]);
+    let choice = settings.choose(None, None).unwrap();
+    assert_eq!(
+        (choice.provider.as_str(), choice.provider_settings.dialect),
+        ("azure", Dialect::Responses)
+    );
+}
+
+#[test]
 fn nobody_looks_at_this_machine_where_something_is_set() {
     let toml = |text: &str| {
         let mut settings = Settings::ephemeral();
@@ -221,13 +235,32 @@ fn an_upstreams_own_assistant_can_be_named() {
 }
 
 #[test]
+fn of_several_providers_none_is_guessed_and_nothing_else_answers() {
+    let text = "[providers.a]\ndialect = \"chat\"\n[providers.b]\ndialect = \"chat\"\n";
+    let mut settings = Settings::ephemeral();
+    settings.layer = crate::config::parse_toml(std::path::Path::new("config.toml"), text).unwrap();
+    assert!(!settings.wants_local(None));
+    for local in [None, found()] {
+        settings.local = local;
+        let error = settings.choose(None, None).unwrap_err();
+        assert_eq!(
+            error.message,
+            "the settings have several providers, and none of them is the default: `a`, `b`"
+        );
+        assert_eq!(error.data.hint.as_deref(), Some("name one with `default_provider`"));
+    }
+    settings.environment.insert("OPENAI_API_KEY".into(), "k".into());
+    assert_eq!(settings.choose(None, None).unwrap().provider, "openai");
+}
+
+#[test]
 fn a_provider_that_is_named_and_not_set_is_told_of_by_its_name() {
     let mut settings = Settings::ephemeral();
     settings.layer.default_provider = Some("x".into());
     let error = settings.choose(None, None).unwrap_err();
     assert_eq!(
         error.message,
-        "there is no provider `x`, and `default_provider` names it"
+        "there is no provider `x`, and `--provider` or `default_provider` names it"
     );
 }
 

@@ -93,7 +93,10 @@ pub fn missing(cache_dir: &Path) -> Error {
             path.display()
         ),
     )
-    .with_hint("fetch them once with `assistd model fetch` (about 100 MB), or name any other GGUF file as the model")
+    .with_hint(
+        "fetch them once with `assistd model fetch` (about 100 MB), name another GGUF file as the model, or set up \
+         another provider: OPENAI_API_KEY, a server on this machine, or config.toml",
+    )
 }
 
 /// Fetches the weights into this folder unless they are there, and gives their path. Blocks, for minutes on a slow

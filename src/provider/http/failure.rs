@@ -404,7 +404,12 @@ impl Account {
             Kind::AuthRequired => {
                 Some("see that the key is valid for this `base_url`: `api_key_env` or `api_key_command`")
             }
-            Kind::NotFound => Some("check `base_url`, `api_version`, and the ids and model names of the settings"),
+            Kind::NotFound if self.code.as_deref() == Some("model_not_found") => {
+                Some("`model/list` and `assistd model list` show the models that it offers")
+            }
+            Kind::NotFound => {
+                Some("check `base_url` (most end in `/v1`), `api_version`, and the ids and model names of the settings")
+            }
             Kind::QuotaExceeded => Some("the upstream's billing page says what is left"),
             Kind::ContextOverflow => Some("start a new thread, or use a model with a larger context"),
             Kind::Upstream if self.code.as_deref() == Some("server_error") => {

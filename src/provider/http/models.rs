@@ -54,7 +54,9 @@ impl Endpoint {
         }
         Error::new(Kind::ConfigInvalid, message)
             .with_provider(provider)
-            .with_hint("name one with `model`, in the request or of the assistant, or set ASSISTD_MODEL")
+            .with_hint(
+                "name one with `model` (of the request, the assistant or the provider), `--model` or ASSISTD_MODEL",
+            )
     }
 }
 

@@ -151,6 +151,20 @@ async fn json_in_place_of_a_stream_is_told() {
     assert!(error(end).message.contains("answered with JSON"));
 }
 
+/// A base URL that leads beside the API, as without its `/v1`: asking again would not help.
+#[tokio::test]
+async fn a_web_page_is_no_answer() {
+    let page = Reply::status(200)
+        .header("content-type", "text/html; charset=utf-8")
+        .bytes("<p>hello");
+    let upstream = Upstream::start([page]).await;
+    let (_, end) = play(&provider(&upstream), request("u1:hello")).await;
+    let error = error(end);
+    assert_eq!(error.message, "provider `test` answered with a web page");
+    assert!(!error.data.retryable && error.data.hint.is_some_and(|hint| hint.contains("`/v1`")));
+    assert_eq!(upstream.requests().len(), 1);
+}
+
 /// A server that keeps its connection open behind the end holds nobody up for long.
 #[tokio::test]
 async fn an_end_is_an_end_though_the_connection_stays_open() {
