@@ -338,7 +338,9 @@ async fn an_error_in_a_good_answer_is_an_error() {
             "provider `test` answered with a web page where a stream of events was asked for",
         ),
         (
-            Reply::status(200).header("content-encoding", "gzip").bytes([0x1f, 0x8b, 8, 0]),
+            Reply::status(200)
+                .header("content-encoding", "gzip")
+                .bytes([0x1f, 0x8b, 8, 0]),
             "provider `test` compressed its answer (`gzip`), which it was not asked to do",
         ),
     ];
