@@ -60,6 +60,7 @@ mod content;
 mod outbox;
 mod watch;
 mod descriptor;
+mod parent;
 pub mod transcript;
 pub mod thread;
 mod ids;

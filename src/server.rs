@@ -251,6 +251,7 @@ impl Server {
                 Some(orphan) = orphans.recv() => self.on_orphan(orphan),
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.on_done(done),
                 Some(ask) = asks.recv() => self.ask(ask),
+                id = self.asks.abandoned_token(), if self.asks.has_token() => self.withdraw_token(id),
                 () = signals.client_gone.cancelled(), if !phase.is_gone() => self.client_gone(),
                 () = death(&mut self.client.death), if !phase.is_gone() => self.client_gone(),
                 _ = &mut *writer, if !phase.is_gone() => self.client_gone(),

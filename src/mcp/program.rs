@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Secrets;
 use crate::config::McpSettings;
-use crate::{descriptor, watch};
+use crate::{descriptor, parent, watch};
 
 /// How much of a line is kept and logged, in bytes.
 const LINE_MAX: usize = 1024;
@@ -76,7 +76,7 @@ impl Program {
         if let Some(folder) = &settings.cwd {
             command.current_dir(existing(folder)?);
         }
-        die_with_parent(&mut command);
+        parent::be_missed(&mut command);
         descriptor::keep_from_programs();
         let mut child = command.spawn()?;
         let pipes = (child.stdout.take(), child.stdin.take());
@@ -161,29 +161,6 @@ fn existing(folder: &Path) -> io::Result<&Path> {
             format!("its folder `{}`: {error}", folder.display()),
         )),
     }
-}
-
-/// Lets the system kill the program when this process is gone, however it went. What it started itself, and everything
-/// elsewhere than on Linux, is told by the end of its input only.
-fn die_with_parent(command: &mut Command) {
-    #[cfg(target_os = "linux")]
-    {
-        let parent = rustix::process::getpid();
-        // SAFETY: between fork and exec only what is safe in a signal's way may be called: these are two system calls,
-        // and neither allocates.
-        unsafe {
-            command.pre_exec(move || {
-                rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-                match rustix::process::getppid() == Some(parent) {
-                    true => Ok(()),
-                    // It died before it could be told to be missed.
-                    false => Err(io::ErrorKind::BrokenPipe.into()),
-                }
-            });
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = command;
 }
 
 fn tell(group: Option<Pid>, signal: Signal) {

@@ -289,9 +289,7 @@ impl Answer {
         if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
             return Ok(self);
         }
-        let error = self.peer.error(Kind::Upstream, "answered with a web page");
-        let hint = "`base_url` has to be that of the API: most end in `/v1`";
-        Err(error.retryable(false).with_hint(hint).into())
+        Err(self.peer.web_page().into())
     }
 
     async fn into_failure(mut self) -> Failure {

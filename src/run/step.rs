@@ -54,15 +54,22 @@ impl Run {
         });
     }
 
-    /// Puts the outputs into the steps of their calls.
+    /// Puts the outputs into the steps of their calls. Each step is told once, however many calls it has: told for each
+    /// of a thousand calls, it would be a thousand times as long as it is.
     pub(super) fn finish_calls(&mut self, outputs: &[ToolOutput]) {
+        let mut finished: Vec<RunStep> = Vec::new();
         for output in outputs {
-            let Some(mut step) = self.step_of(&output.call_id) else {
-                continue;
-            };
-            for call in step.calls.iter_mut().filter(|call| call.call_id == output.call_id) {
+            let has_call = |step: &RunStep| step.calls.iter().any(|call| call.call_id == output.call_id);
+            let at = finished.iter().position(has_call).unwrap_or(finished.len());
+            if at == finished.len() {
+                finished.extend(self.step_of(&output.call_id));
+            }
+            let calls = finished.get_mut(at).into_iter().flat_map(|step| &mut step.calls);
+            for call in calls.filter(|call| call.call_id == output.call_id) {
                 call.output = Some(output.output.clone());
             }
+        }
+        for mut step in finished {
             if step.calls.iter().all(|call| call.output.is_some()) {
                 step.status = "completed".into();
             }

@@ -1,6 +1,8 @@
 //! What the client was asked, and its answers.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::task::Poll;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -37,6 +39,25 @@ enum AskKind {
     Call,
     Approve,
     Token,
+}
+
+impl OpenAsks {
+    /// Whether a token is waited for, by whom nobody but the asks knows: it belongs to no run.
+    pub(super) fn has_token(&self) -> bool {
+        self.open.values().any(|ask| ask.kind == AskKind::Token)
+    }
+
+    /// The id of a question for a token that nobody waits for any more: whoever did was cancelled, or its time is up.
+    pub(super) async fn abandoned_token(&mut self) -> u64 {
+        poll_fn(|context| {
+            let mut tokens = self.open.iter_mut().filter(|(_, ask)| ask.kind == AskKind::Token);
+            match tokens.find_map(|(id, ask)| ask.reply.poll_closed(context).is_ready().then_some(*id)) {
+                Some(id) => Poll::Ready(id),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
 }
 
 impl Server {
@@ -175,6 +196,14 @@ impl Server {
                 Some(lane) => lane.notify(Body::Ready(text)),
                 None => self.outbox.notify(text),
             }
+        }
+    }
+
+    /// Nobody waits for this token any more: the client need not ask its user for it.
+    pub(super) fn withdraw_token(&mut self, id: u64) {
+        if self.asks.open.remove(&id).is_some() {
+            self.outbox
+                .notify(rpc::notify("$/cancelRequest", &serde_json::json!({ "id": id })));
         }
     }
 

@@ -73,6 +73,7 @@ pub async fn run(program: &str, arguments: &[String]) -> std::io::Result<Printed
     #[cfg(unix)]
     {
         command.process_group(0);
+        crate::parent::be_missed(&mut command);
         crate::descriptor::keep_from_programs();
     }
     let mut family = Family(command.spawn()?);

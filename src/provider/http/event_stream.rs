@@ -1,10 +1,12 @@
 //! The body of an answer, read as server-sent events.
 //!
-//! Notices a silent upstream, a connection that breaks, and an error that comes as JSON where events were promised.
+//! Notices a silent upstream, a connection that breaks, and what comes where events were promised: an error as JSON, a
+//! web page, compressed bytes.
 
 use std::pin::Pin;
 use std::time::Duration;
 
+use reqwest::header::CONTENT_ENCODING;
 use tokio::time::{Instant, Sleep};
 
 use super::Peer;
@@ -51,9 +53,11 @@ impl EventStream {
             return Ok(false);
         };
         if !self.begun {
+            self.check_encoding()?;
             match chunk.iter().find(|byte| !byte.is_ascii_whitespace()) {
                 // No field of an event is named so: this is an error, or an upstream that does not stream.
                 Some(b'{') => return Err(self.json_instead(&chunk).await),
+                Some(b'<') => return Err(self.peer.web_page()),
                 found => self.begun = found.is_some(),
             }
         }
@@ -95,6 +99,20 @@ impl EventStream {
                 self.was_silent = true;
                 Err(self.peer.silent(self.idle))
             }
+        }
+    }
+
+    /// No `Accept-Encoding` is sent, so nothing may come compressed; read as text it would be an answer without events.
+    fn check_encoding(&self) -> Result<(), Error> {
+        let encoding = self.response.headers().get(CONTENT_ENCODING);
+        let encoding = encoding.and_then(|encoding| encoding.to_str().ok()).unwrap_or_default();
+        let known = ["gzip", "x-gzip", "deflate", "br", "zstd"];
+        match known.iter().find(|known| known.eq_ignore_ascii_case(encoding.trim())) {
+            Some(known) => {
+                let did = format!("compressed its answer (`{known}`), which it was not asked to do");
+                Err(self.peer.error(Kind::Upstream, &did).retryable(false))
+            }
+            None => Ok(()),
         }
     }
 

@@ -109,6 +109,16 @@ impl Peer {
         Error::new(kind, format!("provider `{}` {did}", self.provider)).with_provider(&self.provider)
     }
 
+    /// A web page in place of an answer: from a server of pages, or from somebody on the way, as a proxy or a network
+    /// that wants one to sign in.
+    pub fn web_page(&self) -> Error {
+        self.error(Kind::Upstream, "answered with a web page")
+            .retryable(false)
+            .with_hint(
+                "`base_url` has to be that of the API (most end in `/v1`), and no proxy or sign-in page may answer in its place",
+            )
+    }
+
     /// Not a byte came for this long.
     pub fn silent(&self, idle: Duration) -> Error {
         self.error(Kind::Network, &format!("was silent for {} s", idle.as_secs_f64()))

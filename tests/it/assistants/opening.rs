@@ -333,6 +333,16 @@ async fn an_error_in_a_good_answer_is_an_error() {
             not_streamed,
             "provider `test` answered with JSON where a stream of events was asked for",
         ),
+        (
+            Reply::status(200).bytes("\n<!doctype html><title>Sign in</title>"),
+            "provider `test` answered with a web page where a stream of events was asked for",
+        ),
+        (
+            Reply::status(200)
+                .header("content-encoding", "gzip")
+                .bytes([0x1f, 0x8b, 8, 0]),
+            "provider `test` compressed its answer (`gzip`), which it was not asked to do",
+        ),
     ];
     for (reply, message) in rows {
         let upstream = Upstream::start([reply]).await;

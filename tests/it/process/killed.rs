@@ -1,7 +1,9 @@
 //! What survives kill -9.
 
 use std::process::Command;
+use std::time::Instant;
 
+use rustix::event::PollFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -204,7 +206,8 @@ fn what_the_user_said_survives_kill_9() {
     assert_eq!(said, ["stall", "and then?"]);
 }
 
-/// A program that the daemon had started lives on, and must not pass for the daemon: it inherits nothing.
+/// A program that the daemon had started goes with it. What that one started lives on, and must not pass for the daemon:
+/// it inherits nothing.
 #[test]
 fn what_a_killed_daemon_started_is_in_nobodys_way() {
     let home = Home::new();
@@ -215,7 +218,8 @@ fn what_a_killed_daemon_started_is_in_nobodys_way() {
         "default_provider = \"s\"\n\
          [providers.s]\ndialect = \"scripted\"\nscript = \"{}\"\n\
          [providers.p]\ndialect = \"assistants\"\nbase_url = \"http://127.0.0.1:9/v1\"\n\
-         api_key_command = [\"/bin/sh\", \"-c\", \"echo $$ > {}; exec /bin/sleep 600\"]\n\
+         api_key_command = [\"/bin/sh\", \"-c\", \
+            \"exec 9> {}; /bin/sleep 600 9>&- & echo $! >&9; exec /bin/sleep 600\"]\n\
          [assistants.a]\nprovider = \"p\"\nassistant_id = \"asst_1\"\n",
         script.display(),
         fifo.display()
@@ -224,11 +228,15 @@ fn what_a_killed_daemon_started_is_in_nobodys_way() {
     daemon.ask(1, "stall");
     let run = daemon.notification("assistant/delta", 1)["runId"].clone();
     daemon.request(2, "assistant/send", json!({ "content": "hello", "assistant": "a" }));
-    let (_, child) = super::listen(&fifo);
+    let (program, child) = super::listen(&fifo);
     let child = Pid::from_raw(child.parse().unwrap()).unwrap();
     daemon.kill();
+    if cfg!(target_os = "linux") {
+        let is_gone = super::wait_for(&program, PollFlags::HUP, Instant::now() + super::PATIENCE);
+        assert!(is_gone, "the program has outlived the daemon");
+    }
     let stored = super::stored_run(&home, &run);
-    kill_process(child, Signal::KILL).expect("the program has outlived the daemon");
+    kill_process(child, Signal::KILL).expect("what the program started has outlived the daemon");
     assert_eq!(
         (&stored["status"], &stored["stopReason"]),
         (&json!("interrupted"), &json!("daemonKilled"))

@@ -156,6 +156,25 @@ async fn a_provider_without_a_key_asks_the_client_once_it_is_refused() {
 }
 
 #[test]
+fn a_question_that_nobody_waits_for_any_more_is_withdrawn() {
+    let home = Home::new();
+    let mut daemon = start(&home, "http://127.0.0.1:9/v1", "auth = \"client\"");
+    initialize(&mut daemon);
+    daemon.ask(2, "hello");
+    let question = daemon.until("a question for a token", |message| message["method"] == "auth/token");
+    daemon.request(3, "assistant/cancel", json!({ "token": 2 }));
+    let withdrawn = daemon.until("its withdrawal", |message| message["method"] == "$/cancelRequest");
+    assert_eq!(withdrawn["params"], json!({ "id": question["id"] }));
+    assert_eq!(daemon.result(2)["status"], "cancelled");
+    // A late answer is ignored, and the next run asks anew.
+    daemon.say(&json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "token": TOKEN } }));
+    daemon.ask(4, "hello again");
+    give(&mut daemon, "missing", json!({}));
+    assert_eq!(daemon.error(4)["data"]["kind"], "authRequired");
+    expect_no_token(&home, daemon, &["wire.log", "daemon.log"]);
+}
+
+#[test]
 fn an_answer_of_another_form_is_not_quoted() {
     let home = Home::new();
     let mut daemon = start(&home, "http://127.0.0.1:9/v1", "api_key_env = \"NOT_SET\"");
