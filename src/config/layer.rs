@@ -43,8 +43,8 @@ pub struct Layer {
     /// The ports on which it is looked for, the most wanted first; those that such servers usually have where absent.
     #[serde(default, alias = "localPorts", skip_serializing_if = "Option::is_none")]
     pub local_ports: Option<Vec<u16>>,
-    /// The proxy on the way to every provider but those on this machine and those that NO_PROXY names: `http`, `https`
-    /// or `socks5h` URLs, or `none`; where absent, as HTTPS_PROXY, HTTP_PROXY and ALL_PROXY of the environment say.
+    /// The proxy on the way to every provider but those on this machine and those that NO_PROXY names, by its URL, or
+    /// `none`; where absent, as HTTPS_PROXY, HTTP_PROXY and ALL_PROXY of the environment say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
     /// A PEM file of authorities whose certificates are accepted besides the platform's.

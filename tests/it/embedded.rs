@@ -356,7 +356,9 @@ async fn a_model_is_named_or_a_path() {
     );
     assert_eq!(
         error.data.hint.as_deref(),
-        Some("there is `smollm2`, and any GGUF file by its path")
+        Some(
+            "the embedded model, which answers where no provider is set up, is `smollm2` or any GGUF file by its path"
+        )
     );
 
     let mut missing = request(&["Hi"]);

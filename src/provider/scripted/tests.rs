@@ -263,8 +263,8 @@ async fn an_edited_script_is_read_before_the_next_run() {
 fn what_is_wrong_names_file_line_and_what_was_expected() {
     let toml = "[[answers]]\nmatch = \"a\"\n[[answers.steps]]\ntxet = \"x\"\n";
     assert_eq!(
-        problem("a.toml", toml).split(", expected").next().unwrap(),
-        "a.toml:4: unknown field `txet`"
+        problem("a.toml", toml),
+        "a.toml:4: unknown field `txet`; did you mean `text`?"
     );
     let problem_of = |step: &str| problem("a.toml", &format!("[[answers]]\n\n[[answers.steps]]\n{step}\n"));
     let none = problem_of("");
