@@ -113,6 +113,8 @@ impl Turn {
     fn new(upstream: Arc<Upstream>, request: Request, under_way: Option<String>) -> Self {
         let messages = &request.conversation.messages;
         let mut anchor = Anchor::read(request.anchor.as_ref());
+        // What an earlier run has lost is none of this one's, whoever takes this one up.
+        anchor.under_way.clone_from(&under_way);
         if upstream.history == History::Local {
             anchor.previous = None;
         }

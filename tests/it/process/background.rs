@@ -113,6 +113,24 @@ async fn killed_behind_any_event_it_is_taken_up_and_is_the_unbroken_one() {
     .await;
 }
 
+#[tokio::test]
+async fn killed_behind_any_event_it_is_asked_for_where_no_stream_can_be_had() {
+    with_service(stream(), |service| {
+        let whole = unbroken(service, "");
+        service.kept.lock().unwrap().is_whole_only = true;
+        for count in 1..service.events.len() {
+            let (home, before) = (service.home(""), service.count());
+            service.stalls_behind(count);
+            let (mut daemon, thread, run) = begin(&home);
+            daemon.kill();
+            let outcome = outcome(service, &home, &thread, &run);
+            assert_eq!(outcome, whole, "killed behind event {count}");
+            assert_eq!(service.asked(before), [POST, TAKE_UP, "GET /v1/responses/resp_1", POST]);
+        }
+    })
+    .await;
+}
+
 /// The second round of a run is a response of its own.
 #[tokio::test]
 async fn killed_behind_its_tool_call_it_goes_on_with_the_output() {

@@ -87,6 +87,28 @@ async fn a_file_that_is_gone_upstream_goes_up_again() {
     assert_eq!(last_anchor(&events).unwrap()["responses"]["files"]["u1/0"], "file-9");
 }
 
+/// An earlier run lost its response. A process that dies between the upload and the new response must not leave that one
+/// behind, or the next would take it up as the answer to this question.
+#[tokio::test]
+async fn an_upload_does_not_tell_of_a_response_of_an_earlier_run() {
+    let upstream = Upstream::start([uploaded("file-1"), hello()]).await;
+    let mut asked = thread(vec![user("u1", vec![large("a.pdf")])]);
+    asked.anchor = Some(json!({ "responses": { "underWay": "resp_lost" } }));
+    let background = ProviderSettings {
+        background: Some(true),
+        ..azure(&upstream)
+    };
+    let (events, end) = play(&background, asked).await;
+    assert_eq!(end, END_TURN);
+    let anchors = events.iter().filter_map(|event| match event {
+        Event::Anchor(anchor) => Some(anchor["responses"]["underWay"].clone()),
+        _ => None,
+    });
+    let anchors: Vec<Value> = anchors.collect();
+    assert_eq!(anchors.first(), Some(&Value::Null));
+    assert!(!anchors.contains(&json!("resp_lost")), "{anchors:?}");
+}
+
 #[tokio::test]
 async fn where_there_is_no_place_for_files_they_stand_in_the_request() {
     let upstream = Upstream::start([hello()]).await;

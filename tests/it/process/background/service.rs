@@ -26,6 +26,8 @@ pub struct Kept {
     pub breaks_behind: Option<usize>,
     /// How many events each brings before nothing more comes.
     pub stalls_behind: Option<usize>,
+    /// There are no further streams: the response itself is all that can be had.
+    pub is_whole_only: bool,
 }
 
 impl Kept {
@@ -39,6 +41,15 @@ impl Kept {
         let Some(events) = &self.events else {
             return Some(Reply::json(404, json!({ "error": { "message": "no such response" } })));
         };
+        if self.is_whole_only {
+            return Some(match request.target.contains("stream=true") {
+                true => Reply::json(
+                    400,
+                    json!({ "error": { "message": "this response cannot be streamed" } }),
+                ),
+                false => Reply::json(200, response(events)),
+            });
+        }
         let after = request.target.split_once("starting_after=");
         let first = after.map_or(0, |(_, number)| number.parse::<usize>().unwrap() + 1);
         if let Some(count) = self.breaks_behind.take() {
@@ -49,6 +60,13 @@ impl Kept {
             None => Reply::events(events[first..].concat()),
         })
     }
+}
+
+/// The response as it is in the end.
+fn response(events: &[String]) -> Value {
+    let (_, data) = events.last().unwrap().split_once("data: ").unwrap();
+    let mut last: Value = serde_json::from_str(data).unwrap();
+    last["response"].take()
 }
 
 impl Service {
