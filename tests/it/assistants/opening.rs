@@ -335,7 +335,7 @@ async fn an_error_in_a_good_answer_is_an_error() {
         ),
         (
             Reply::status(200).bytes("\n<!doctype html><title>Sign in</title>"),
-            "provider `test` answered with a web page where a stream of events was asked for",
+            "provider `test` answered with a web page",
         ),
         (
             Reply::status(200)
