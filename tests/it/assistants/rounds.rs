@@ -84,10 +84,10 @@ async fn several_rounds_of_several_calls() {
 async fn what_was_called_without_a_word_is_no_message() {
     let upstream = Upstream::start([Reply::events(whole_turn("Hi."))]).await;
     let mut request = request("u1:one a1:x a2:two u2:three");
-    let conversation = Arc::get_mut(&mut request.conversation).unwrap();
-    conversation.messages[1].content.clear();
-    conversation.messages[1].round = Some(answered(&["call_1"]));
-    conversation.messages[2].round = Some(answered(&["call_2"]));
+    let history = messages(&mut request);
+    history[1].content.clear();
+    history[1].round = Some(answered(&["call_1"]));
+    history[2].round = Some(answered(&["call_2"]));
     let (_, end) = play(&provider(&upstream), request).await;
     assert_eq!(end, END_TURN);
     let sent = upstream.requests()[0].json()["thread"]["messages"].clone();

@@ -12,7 +12,8 @@ use futures::StreamExt;
 use serde_json::json;
 
 use super::*;
-use crate::chat::{Account, END_TURN, error, messages, play, request};
+use crate::chat::Account;
+use crate::dialect::{END_TURN, error, messages, play, request};
 use assistd::error::Kind;
 use assistd::provider::{End, Event, Provider, Request};
 
@@ -32,7 +33,6 @@ fn greedy(texts: &[&str]) -> Request {
         .zip(texts)
         .map(|(role, text)| Message::text("m", role, *text))
         .collect();
-    request.model = None;
     request.options = Options {
         temperature: Some(0.0),
         max_output_tokens: Some(32),

@@ -14,8 +14,9 @@ use futures::StreamExt;
 use serde_json::json;
 
 use super::*;
+use crate::dialect::{END_TURN, collect, error, last_anchor, messages, text};
 use crate::responses::requests::{round, thread};
-use crate::responses::{END_TURN, collect, last_anchor, text, usage};
+use crate::responses::usage;
 
 fn provider(server: &Server) -> Responses {
     provider_with(&server.settings(Dialect::Responses))
@@ -119,10 +120,7 @@ async fn what_does_not_fit_is_left_out(provider: &Responses) {
     let mut strict = greedy(&texts);
     std::sync::Arc::get_mut(&mut strict.conversation).unwrap().truncation = Truncation::Error;
     let (_, end) = collect(provider.answer(strict)).await;
-    assert_eq!(
-        crate::assistants::error(end).kind(),
-        assistd::error::Kind::ContextOverflow
-    );
+    assert_eq!(error(end).kind(), assistd::error::Kind::ContextOverflow);
 }
 
 /// It refuses `previous_response_id`.
@@ -172,8 +170,7 @@ async fn a_real_model_calls_a_tool_and_reads_its_output() {
             round: Some(shown),
             ..Message::text("m", Role::Assistant, "")
         };
-        let conversation = std::sync::Arc::get_mut(&mut asked.conversation).unwrap();
-        conversation.messages.insert(answer, message);
+        messages(&mut asked).insert(answer, message);
     }
 
     let (events, end) = collect(provider.answer(asked.clone())).await;
