@@ -23,6 +23,7 @@ pub mod http;
 pub mod local;
 pub mod credentials;
 mod json;
+mod openai;
 pub mod sse;
 mod surrogates;
 mod truncation;
@@ -118,6 +119,11 @@ pub trait Provider: Send + Sync {
     fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
         Box::pin(async { Ok(Vec::new()) })
     }
+}
+
+/// The answer of a provider whose settings are wrong.
+fn failed(error: Error) -> BoxStream<'static, Event> {
+    Box::pin(futures::stream::iter([Event::End(End::Failed(error))]))
 }
 
 /// What somebody wants answered, before there is a run.

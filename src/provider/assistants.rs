@@ -37,9 +37,6 @@ use crate::config::{ProviderSettings, Service};
 use crate::error::{Error, Kind};
 use crate::protocol::AssistantEntry;
 
-/// Where the API was, and where programs that imitate it let themselves be reached instead.
-const OPENAI: &str = "https://api.openai.com/v1";
-
 /// The first version of Azure's API that has all that is used here.
 const AZURE_VERSION: &str = "2024-05-01-preview";
 
@@ -66,7 +63,7 @@ struct Upstream {
 }
 
 impl Assistants {
-    /// A provider of this name. `assistant_id` is the upstream's (`asst_…`); What is wrong with the settings
+    /// A provider of this name. `assistant_id` is the upstream's (`asst_…`). What is wrong with the settings
     /// is told by [`Provider::prepare`].
     pub fn new(
         name: &str,
@@ -85,12 +82,16 @@ impl Assistants {
         });
         Assistants { upstream }
     }
+
+    fn upstream(&self) -> Result<&Arc<Upstream>, Error> {
+        self.upstream.as_ref().map_err(Error::clone)
+    }
 }
 
 impl Provider for Assistants {
     fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
+            let upstream = self.upstream()?;
             upstream.assistant_id()?;
             upstream.endpoint.credentials.get().await?;
             Ok(())
@@ -98,12 +99,9 @@ impl Provider for Assistants {
     }
 
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {
-        match &self.upstream {
+        match self.upstream() {
             Ok(upstream) => turn::answer(upstream.clone(), request).boxed(),
-            Err(error) => {
-                let end = Event::End(super::End::Failed(error.clone()));
-                futures::stream::once(std::future::ready(end)).boxed()
-            }
+            Err(error) => super::failed(error),
         }
     }
 
@@ -117,24 +115,15 @@ impl Provider for Assistants {
     }
 
     fn models(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
-        Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
-            upstream.models().await
-        })
+        Box::pin(async { self.upstream()?.models().await })
     }
 
     fn offer(&self) -> BoxFuture<'_, Result<Offer, Error>> {
-        Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
-            upstream.offer().await
-        })
+        Box::pin(async { self.upstream()?.offer().await })
     }
 
     fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
-        Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
-            upstream.list().await
-        })
+        Box::pin(async { self.upstream()?.list().await })
     }
 }
 
@@ -216,19 +205,7 @@ fn entry(provider: &str, assistant: wire::Assistant) -> Option<AssistantEntry> {
 }
 
 fn endpoint(name: &str, settings: &ProviderSettings, credentials: Credentials, http: Http) -> Result<Endpoint, Error> {
-    let base = match (&settings.base_url, settings.service) {
-        (Some(text), _) => Endpoint::base(name, text)?,
-        (None, None | Some(Service::Openai)) => Endpoint::base(name, OPENAI)?,
-        (None, Some(Service::Azure | Service::Foundry)) => {
-            return Err(Error::new(
-                Kind::ConfigInvalid,
-                format!("expected `base_url` of provider `{name}`: every resource has its own"),
-            )
-            .with_provider(name)
-            .with_hint("set AZURE_OPENAI_ENDPOINT, or `base_url` to `https://RESOURCE.openai.azure.com/openai`"));
-        }
-    };
-    let service = settings.service.unwrap_or_else(|| Service::of(&base));
+    let (base, service) = Endpoint::place(name, settings)?;
     let mut headers = Endpoint::headers(name, settings)?;
     if service == Service::Openai {
         let beta = HeaderName::from_static("openai-beta");

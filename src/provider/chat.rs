@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 
 use super::credentials::Credentials;
 use super::http::{Endpoint, Http};
-use super::{Asked, End, Event, Provider, Request};
+use super::{Asked, Event, Provider, Request};
 use crate::config::{ProviderSettings, Service};
 use crate::error::Error;
 use content::Takes;
@@ -97,7 +97,7 @@ impl Provider for Chat {
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {
         match self.upstream() {
             Ok(upstream) => turn::answer(upstream.clone(), request).boxed(),
-            Err(error) => futures::stream::once(std::future::ready(Event::End(End::Failed(error)))).boxed(),
+            Err(error) => super::failed(error),
         }
     }
 }

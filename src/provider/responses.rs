@@ -33,7 +33,7 @@ use serde_json::{Map, Value};
 
 use super::credentials::Credentials;
 use super::http::{Endpoint, Http};
-use super::{Asked, End, Event, Provider, Request};
+use super::{Asked, Event, Provider, Request};
 use crate::config::{History, ProviderSettings, Service};
 use crate::error::Error;
 
@@ -126,24 +126,24 @@ impl Responses {
         });
         Responses { upstream }
     }
+
+    fn upstream(&self) -> Result<&Arc<Upstream>, Error> {
+        self.upstream.as_ref().map_err(Error::clone)
+    }
 }
 
 impl Provider for Responses {
     fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
-            upstream.endpoint.credentials.get().await?;
+            self.upstream()?.endpoint.credentials.get().await?;
             Ok(())
         })
     }
 
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {
-        match &self.upstream {
+        match self.upstream() {
             Ok(upstream) => turn::answer(upstream.clone(), request, None).boxed(),
-            Err(error) => {
-                let end = Event::End(End::Failed(error.clone()));
-                futures::stream::once(std::future::ready(end)).boxed()
-            }
+            Err(error) => super::failed(error),
         }
     }
 
@@ -166,8 +166,8 @@ impl Provider for Responses {
 
     fn models(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
         Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
-            upstream.endpoint.models().await.map_err(|failure| failure.error)
+            let models = self.upstream()?.endpoint.models().await;
+            models.map_err(|failure| failure.error)
         })
     }
 

@@ -66,6 +66,7 @@ const BORDERS: &[(&str, &str)] = &[
         "its entries and rounds are what the journal and the database hold",
     ),
     ("src/provider/assistants", "one dialect's own shapes"),
+    ("src/provider/openai.rs", "shapes that several dialects share"),
     ("src/provider/chat", "one dialect's own shapes"),
     ("src/provider/responses", "one dialect's own shapes"),
     ("src/provider/embedded", "one dialect's own shapes"),

@@ -225,13 +225,9 @@ fn quoted(names: &[String]) -> String {
 pub fn offer(listed: Result<Vec<String>, Error>) -> Result<Offer, Error> {
     match listed {
         Ok(models) => Ok(Offer::Models(models)),
-        Err(error) if matches!(status(&error), Some(404 | 405 | 501)) => Ok(Offer::Unlisted),
+        Err(error) if matches!(error.upstream_status(), Some(404 | 405 | 501)) => Ok(Offer::Unlisted),
         Err(error) => Err(error),
     }
-}
-
-fn status(error: &Error) -> Option<u16> {
-    error.data.upstream.as_ref()?.status
 }
 
 #[cfg(test)]

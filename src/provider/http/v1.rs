@@ -1,5 +1,5 @@
 //! Where an upstream of the `/v1` shape is, which `responses` and `chat` share: api.openai.com, Azure and Foundry with
-//! their own ways in, and everything compatible.
+//! their own ways in, and everything compatible. `assistants` is found in the same places, below other paths.
 
 use reqwest::Url;
 
@@ -20,19 +20,7 @@ impl Endpoint {
         credentials: Credentials,
         http: Http,
     ) -> Result<Endpoint, Error> {
-        let base = match (&settings.base_url, settings.service) {
-            (Some(text), _) => Endpoint::base(name, text)?,
-            (None, None | Some(Service::Openai)) => Endpoint::base(name, OPENAI)?,
-            (None, Some(Service::Azure | Service::Foundry)) => {
-                return Err(Error::new(
-                    Kind::ConfigInvalid,
-                    format!("expected `base_url` of provider `{name}`: every resource has its own"),
-                )
-                .with_provider(name)
-                .with_hint("set AZURE_OPENAI_ENDPOINT, or `base_url` to `https://RESOURCE.openai.azure.com`"));
-            }
-        };
-        let service = settings.service.unwrap_or_else(|| Service::of(&base));
+        let (base, service) = Endpoint::place(name, settings)?;
         let version = settings.api_version.iter();
         Ok(Endpoint {
             http,
@@ -51,6 +39,24 @@ impl Endpoint {
             idle: settings.idle_timeout(),
             only_model: Default::default(),
         })
+    }
+
+    /// The base URL of these settings as it is written, and whose service that is. OpenAI's needs no saying.
+    pub(in crate::provider) fn place(name: &str, settings: &ProviderSettings) -> Result<(Url, Service), Error> {
+        let base = match (&settings.base_url, settings.service) {
+            (Some(text), _) => Endpoint::base(name, text)?,
+            (None, None | Some(Service::Openai)) => Endpoint::base(name, OPENAI)?,
+            (None, Some(Service::Azure | Service::Foundry)) => {
+                return Err(Error::new(
+                    Kind::ConfigInvalid,
+                    format!("expected `base_url` of provider `{name}`: every resource has its own"),
+                )
+                .with_provider(name)
+                .with_hint("set AZURE_OPENAI_ENDPOINT, or `base_url` to `https://RESOURCE.openai.azure.com`"));
+            }
+        };
+        let service = settings.service.unwrap_or_else(|| Service::of(&base));
+        Ok((base, service))
     }
 }
 
