@@ -13,6 +13,7 @@ mod dispatch;
 mod finish;
 mod lifecycle;
 mod models;
+mod prepared;
 mod providers;
 mod queue;
 mod reply;
@@ -49,10 +50,11 @@ use crate::transcript::Transcript;
 use asks::OpenAsks;
 use choosing::Choosing;
 use lifecycle::{Phase, Shutdown};
+use prepared::Prepared;
 use providers::Providers;
 use queue::ThreadQueue;
 use reply::{Batches, ReplyTo};
-use send::{Prepared, Sending};
+use send::Sending;
 
 /// How much is read at once, in bytes.
 const READ: usize = 16 * 1024;

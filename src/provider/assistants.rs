@@ -32,7 +32,7 @@ use tokio::sync::OnceCell;
 use super::check::Offer;
 use super::credentials::Credentials;
 use super::http::{Call, Endpoint, Http, Scheme};
-use super::{Event, Provider, Request};
+use super::{Asked, Event, Provider, Request};
 use crate::config::{ProviderSettings, Service};
 use crate::error::{Error, Kind};
 use crate::protocol::AssistantEntry;
@@ -98,16 +98,23 @@ impl Provider for Assistants {
         })
     }
 
+    /// A run that waits for outputs locks its thread: nothing can be said in it meanwhile.
+    fn takes(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        let (Ok(upstream), true, [_, ..]) = (&self.upstream, asked.has_outputs, asked.content) else {
+            return Ok(());
+        };
+        let provider = &upstream.endpoint.provider;
+        Err(Error::invalid_params(format!(
+            "provider `{provider}` takes either `toolOutputs` or `content`, not both at once"
+        ))
+        .with_hint("send the outputs first, and the message when the answer to them is there"))
+    }
+
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {
         match self.upstream() {
             Ok(upstream) => turn::answer(upstream.clone(), request).boxed(),
             Err(error) => super::failed(error),
         }
-    }
-
-    /// A run that waits for outputs locks its thread: nothing can be said in it meanwhile.
-    fn takes_outputs_with_message(&self) -> bool {
-        false
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {

@@ -11,6 +11,7 @@ mod mapper;
 mod messages;
 mod reasoning;
 mod request;
+mod scalar;
 mod turn;
 mod wire;
 

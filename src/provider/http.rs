@@ -2,6 +2,7 @@
 //!
 //! Knows credentials, proxies and statuses; knows no dialect.
 
+mod account;
 mod ask;
 mod authorities;
 mod body;

@@ -230,6 +230,7 @@ mod tests {
         );
         let refusal = |options: &Options| {
             let asked = Asked {
+                has_outputs: false,
                 content: &[],
                 model: None,
                 tools: &[],

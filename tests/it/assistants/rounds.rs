@@ -79,6 +79,28 @@ async fn several_rounds_of_several_calls() {
     );
 }
 
+#[tokio::test]
+async fn outputs_and_a_message_at_once_are_refused_before_anything_is_sent() {
+    let upstream = Upstream::start([]).await;
+    let said = [assistd::protocol::Part::text("and besides")];
+    let takes = |content, has_outputs| {
+        let options = Default::default();
+        provider(&upstream).takes(&assistd::provider::Asked {
+            content,
+            has_outputs,
+            model: None,
+            tools: &[],
+            options: &options,
+        })
+    };
+    assert_eq!((takes(&said, false), takes(&[], true)), (Ok(()), Ok(())));
+    assert_eq!(
+        takes(&said, true).unwrap_err().message,
+        "provider `test` takes either `toolOutputs` or `content`, not both at once"
+    );
+    assert_eq!(upstream.requests().len(), 0);
+}
+
 /// The upstream has the calls of its own runs; it has no words for those of others.
 #[tokio::test]
 async fn what_was_called_without_a_word_is_no_message() {
