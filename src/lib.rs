@@ -9,7 +9,8 @@
 //!                            +------------------------------+
 //! ```
 //!
-//! Data runs one way, with one return edge: a finished run gives its end to the server.
+//! Data runs one way, with one return edge: a finished run gives its end to the server. A run has two more to ask: the
+//! tools of its MCP servers, and the client itself, whose questions and answers go over the desk and by the server.
 //!
 //! # Layers
 //!
@@ -26,8 +27,9 @@
 //! - [`desk`]: what the client is asked, and its answers.
 //! - `content`: what the user says, made ready: paths are read, and every part is checked.
 //! - `outbox`: the sending end, and the only task that writes to the client.
+//! - `watch`, `family`, `descriptor`: the system's processes and descriptors, as far as anybody here minds them.
 //! - [`transcript`], [`thread`]: what a run has said so far, and what it was asked in, as plain data.
-//! - [`rpc`], [`frame`]: JSON text to messages and back; bytes to JSON texts and back.
+//! - `ids`, [`rpc`], [`frame`]: our names for things; JSON text to messages and back; bytes to JSON texts and back.
 //! - [`config`], [`protocol`], [`error`]: settings, the shapes of the wire, and every failure that a user can see.
 //!
 //! # What holds throughout
@@ -59,6 +61,7 @@ pub mod desk;
 mod content;
 mod outbox;
 mod watch;
+mod family;
 mod descriptor;
 pub mod transcript;
 pub mod thread;

@@ -131,6 +131,27 @@ struct LiveRun {
     is_orphan: bool,
 }
 
+impl LiveRun {
+    /// One that nobody has asked for yet.
+    fn new(thread_id: &str) -> Self {
+        LiveRun {
+            thread_id: thread_id.to_owned(),
+            stage: Stage::Preparing,
+            stop: Stop::default(),
+            token: None,
+            reply: None,
+            sending: None,
+            prepared: None,
+            provider: String::new(),
+            lane: None,
+            journal: None,
+            transcript: Rc::default(),
+            seq: Rc::default(),
+            is_orphan: false,
+        }
+    }
+}
+
 /// How far a run is on its way. The client knows of it from `Queued` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {

@@ -3,8 +3,6 @@
 //! Preparing → Beginning → (Queued → Starting →) Running → gone. Until it has begun, a failure is only an error and
 //! nothing is stored; from then on there is `assistant/started`, …, `assistant/completed`, then the response.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::prepared::{Prepared, check};
@@ -17,9 +15,8 @@ use crate::outbox::{Address, Body};
 use crate::protocol::{OnBusy, RunStatus, SendParams, SendResult, StartedParams, StopReason, ThreadEntry, ToolOutput};
 use crate::provider::Request;
 use crate::rpc::{self, Id};
-use crate::run::{self, Start, Stop};
+use crate::run::{self, Start};
 use crate::store::{Background, Begun, NewRun, NewThread, Snapshot, Target};
-use crate::transcript::Transcript;
 
 /// How many runs may be live at once.
 const MAX_RUNS: usize = 1024;
@@ -50,19 +47,10 @@ impl Server {
         self.runs.insert(
             run_id.clone(),
             LiveRun {
-                thread_id: thread_id.clone(),
-                stage: Stage::Preparing,
-                stop: Stop::default(),
                 token,
                 reply: Some(reply),
                 sending: Some(Sending { params, is_new_thread }),
-                prepared: None,
-                provider: String::new(),
-                lane: None,
-                journal: None,
-                transcript: Rc::new(RefCell::new(Transcript::default())),
-                seq: Rc::new(Cell::new(0)),
-                is_orphan: false,
+                ..LiveRun::new(&thread_id)
             },
         );
         self.arrive(&thread_id, Arrival::Send(run_id));

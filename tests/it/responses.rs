@@ -25,7 +25,6 @@ use crate::upstream::{Reply, Upstream};
 pub fn settings(upstream: &Upstream) -> ProviderSettings {
     let mut settings = ProviderSettings::new(Dialect::Responses);
     settings.base_url = Some(upstream.url());
-    settings.model = Some("m".into());
     settings.idle_timeout = Some(30.0);
     settings
 }
@@ -40,6 +39,14 @@ pub fn azure(upstream: &Upstream) -> ProviderSettings {
 
 pub fn provider_with(settings: &ProviderSettings) -> Responses {
     Responses::new("test", settings, credentials(), Http::new())
+}
+
+/// A request to the model `m` in a thread of these messages: `u1:hello a1:hi`.
+pub fn request(messages: &str) -> Request {
+    Request {
+        model: Some("m".into()),
+        ..dialect::request(messages)
+    }
 }
 
 /// What a provider of these settings answers.

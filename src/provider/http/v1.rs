@@ -11,6 +11,9 @@ use crate::provider::credentials::Credentials;
 /// Where the API is where nothing else is set.
 const OPENAI: &str = "https://api.openai.com/v1";
 
+/// OpenAI's own host, and the end of those of its regions.
+const OPENAI_HOST: &str = "api.openai.com";
+
 impl Endpoint {
     /// The endpoint that these settings lead to. An Azure or Foundry resource may be named by its host alone: its API
     /// is below `/openai/v1` there.
@@ -55,9 +58,14 @@ impl Endpoint {
                 .with_hint("set AZURE_OPENAI_ENDPOINT, or `base_url` to `https://RESOURCE.openai.azure.com`"));
             }
         };
-        let service = settings.service.unwrap_or_else(|| Service::of(&base));
-        Ok((base, service))
+        Ok((base, settings.resolved_service()))
     }
+}
+
+/// Whether OpenAI itself answers there, in whatever region, and not somebody who imitates its API.
+pub(in crate::provider) fn is_openai(base: &Url) -> bool {
+    let host = base.host_str();
+    host.is_some_and(|host| host == OPENAI_HOST || host.strip_suffix(OPENAI_HOST).is_some_and(|r| r.ends_with('.')))
 }
 
 /// An endpoint is often given without the path of its API, or with a part of it. The dated API of a deployment, which

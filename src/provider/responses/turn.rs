@@ -162,8 +162,8 @@ impl Turn {
             Some(Ok(event @ Some(_))) => return Opened::Again(event),
             Some(Err(failure)) => return self.recover(failure),
         }
-        let named = self.request.model.as_deref().or(upstream.model.as_deref());
-        let model = match cancel.before(upstream.endpoint.model(named)).await {
+        let model = upstream.endpoint.model(self.request.model.as_deref());
+        let model = match cancel.before(model).await {
             None => return Opened::End(End::Cancelled),
             Some(Ok(model)) => model,
             Some(Err(failure)) => return self.recover(failure),
