@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assistd::error::Error;
-use assistd::protocol::{PartKind, Role, RunStep, StopReason};
+use assistd::protocol::{PartKind, Role, RunStep, StopReason, Usage};
 use assistd::provider::credentials::Credentials;
 use assistd::provider::{End, Event, Provider, Request};
 use assistd::thread::{Conversation, Message};
@@ -89,6 +89,14 @@ pub fn steps(events: &[Event]) -> Vec<&RunStep> {
         _ => None,
     });
     steps.collect()
+}
+
+/// The figures of an answer, as they were told last.
+pub fn usage(events: &[Event]) -> Option<Usage> {
+    events.iter().rev().find_map(|event| match event {
+        Event::Usage(usage) => Some(*usage),
+        _ => None,
+    })
 }
 
 /// How often it was said that the request is sent again.

@@ -114,13 +114,6 @@ pub fn annotations(events: &[Event]) -> Vec<&Annotation> {
     annotations.collect()
 }
 
-pub fn usage(events: &[Event]) -> Option<Usage> {
-    events.iter().rev().find_map(|event| match event {
-        Event::Usage(usage) => Some(*usage),
-        _ => None,
-    })
-}
-
 pub fn carry(events: &[Event]) -> Option<&Value> {
     events.iter().rev().find_map(|event| match event {
         Event::Carry(carry) => Some(&carry["responses"]),
