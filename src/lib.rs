@@ -19,6 +19,7 @@
 //! - [`cli`]: arguments, settings, the console. The daemon's subcommand hands its ends to [`serve`]; every other one is
 //!   a client of the same `serve` over an in-memory pipe.
 //! - `server`: the loop and the dispatch table. It starts runs, hears their ends and sends every response.
+//! - `wire_log`, [`stdio`]: what went over the wire, written down for who looks for a fault; standard input and output.
 //! - `run`: one answer. A provider's events become journal entries, deltas and notifications, and one end.
 //! - [`store`]: threads, messages and runs in SQLite, and the journal beside it.
 //! - `mcp`: the tools of MCP servers, which are programs that run beside this one.
