@@ -264,6 +264,27 @@ impl Error {
         self
     }
 
+    /// What the upstream said, in its own words; empty where it said nothing.
+    pub fn upstream_message(&self) -> &str {
+        let upstream = self.data.upstream.as_ref();
+        upstream
+            .and_then(|upstream| upstream.message.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// The upstream's code for it; empty where it has none.
+    pub fn upstream_code(&self) -> &str {
+        let upstream = self.data.upstream.as_ref();
+        upstream
+            .and_then(|upstream| upstream.code.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// The HTTP status, if the upstream answered with one.
+    pub fn upstream_status(&self) -> Option<u16> {
+        self.data.upstream.as_ref()?.status
+    }
+
     /// ``expected `content` to be a string``: parameters that the method does not take.
     pub fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(Kind::InvalidParams, message)

@@ -9,7 +9,8 @@
 //!                            +------------------------------+
 //! ```
 //!
-//! Data runs one way, with one return edge: a finished run gives its end to the server.
+//! Data runs one way, with one return edge: a finished run gives its end to the server. A run has two more to ask: the
+//! tools of its MCP servers, and the client itself, whose questions and answers go over the desk and by the server.
 //!
 //! # Layers
 //!
@@ -18,6 +19,7 @@
 //! - [`cli`]: arguments, settings, the console. The daemon's subcommand hands its ends to [`serve`]; every other one is
 //!   a client of the same `serve` over an in-memory pipe.
 //! - `server`: the loop and the dispatch table. It starts runs, hears their ends and sends every response.
+//! - `wire_log`, [`stdio`]: what went over the wire, written down for who looks for a fault; standard input and output.
 //! - `run`: one answer. A provider's events become journal entries, deltas and notifications, and one end.
 //! - [`store`]: threads, messages and runs in SQLite, and the journal beside it.
 //! - `mcp`: the tools of MCP servers, which are programs that run beside this one.
@@ -26,8 +28,9 @@
 //! - [`desk`]: what the client is asked, and its answers.
 //! - `content`: what the user says, made ready: paths are read, and every part is checked.
 //! - `outbox`: the sending end, and the only task that writes to the client.
+//! - `watch`, `family`, `descriptor`: the system's processes and descriptors, as far as anybody here minds them.
 //! - [`transcript`], [`thread`]: what a run has said so far, and what it was asked in, as plain data.
-//! - [`rpc`], [`frame`]: JSON text to messages and back; bytes to JSON texts and back.
+//! - `ids`, [`rpc`], [`frame`]: our names for things; JSON text to messages and back; bytes to JSON texts and back.
 //! - [`config`], [`protocol`], [`error`]: settings, the shapes of the wire, and every failure that a user can see.
 //!
 //! # What holds throughout
@@ -59,8 +62,8 @@ pub mod desk;
 mod content;
 mod outbox;
 mod watch;
+mod family;
 mod descriptor;
-mod parent;
 pub mod transcript;
 pub mod thread;
 mod ids;

@@ -8,7 +8,8 @@
 //! - When [`Request::cancel`] fires, the stream gives no more text; it tells its upstream to stop, waits for that
 //!   within [`CANCEL_DEADLINE`], gives `End(End::Cancelled)` and stops. The run has gone on by then: somebody else
 //!   polls the rest. Dropping the stream closes the connection and does nothing more.
-//! - Nothing is spawned that outlives the stream, but for one worker thread that a model may have.
+//! - Nothing is spawned that outlives the stream, but for one worker thread that a model may have, which ends with its
+//!   provider. Connections belong to the shared HTTP client, which keeps some open for the next request.
 //! - Retries happen inside, before the first [`Event`] that shows anything, each announced by [`Event::Retry`].
 
 pub mod assistants;
@@ -23,6 +24,7 @@ pub mod http;
 pub mod local;
 pub mod credentials;
 mod json;
+mod openai;
 pub mod sse;
 mod surrogates;
 mod truncation;
@@ -49,28 +51,34 @@ use http::Endpoint;
 pub const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
 
 /// An upstream set-up: one dialect at one base URL with one set of credentials.
+///
+/// In the order of a run, from before it exists to after its process has died; then what is asked of an upstream beside
+/// runs. A dialect has to write the first and [`Provider::answer`]; the others say what it cannot do otherwise. Every
+/// future may be dropped, which ends what it does.
 pub trait Provider: Send + Sync {
     /// Resolves what a run needs before it may exist: credentials, a script, a model file. Called before every run,
     /// so what was found is kept. An error here means that nothing is stored.
     fn prepare(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// The answer to this request. See the module's contract.
-    fn answer(&self, request: Request) -> BoxStream<'static, Event>;
-
     /// Whether the dialect and the model can take what is asked. An error is a sentence that says what they cannot;
-    /// nothing has been stored or sent by then.
+    /// nothing has been stored or sent by then. What is wrong with the settings is for [`Provider::prepare`] to say.
     fn takes(&self, _asked: &Asked<'_>) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Whether a message can follow directly on the outputs of calls that an earlier run left open. Where an upstream
-    /// waits for just the outputs, a request with both is refused before anything is stored.
-    fn takes_outputs_with_message(&self) -> bool {
-        true
+    /// The answer to this request. See the module's contract.
+    fn answer(&self, request: Request) -> BoxStream<'static, Event>;
+
+    /// Whether an answer goes on upstream though nobody listens, so that [`Provider::resume`] can take it up. Such a run
+    /// is not cancelled when the client is gone: it is left to the next daemon.
+    fn keeps_running(&self) -> bool {
+        false
     }
 
-    /// The way to the upstream; none where there is no network between.
-    fn endpoint(&self) -> Option<&Endpoint> {
+    /// Takes up a round that was begun by a process that is dead, which [`Request::anchor`] tells of: the round's
+    /// events from their beginning, so that whoever has some of them skips those, under the contract of
+    /// [`Provider::answer`]. None where the dialect cannot, or the anchor tells of no round under way.
+    fn resume(&self, _request: Request) -> Option<BoxStream<'static, Event>> {
         None
     }
 
@@ -79,12 +87,24 @@ pub trait Provider: Send + Sync {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    /// What the upstream has, asked in the cheapest way that it refuses to bad credentials.
+    /// The assistants that the upstream itself lists; empty where the dialect has none.
+    fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// The way to the upstream, which may be prepared before anybody asks; none where there is no network between, or
+    /// the settings lead nowhere.
+    fn endpoint(&self) -> Option<&Endpoint> {
+        None
+    }
+
+    /// What the upstream has, asked in the cheapest way that it refuses to bad credentials: the last stage of
+    /// [`Provider::check`] over a network.
     fn offer(&self) -> BoxFuture<'_, Result<Offer, Error>> {
         Box::pin(async { http::check::offer(self.models().await) })
     }
 
-    /// Goes the way to the upstream, stage by stage, and says what it found. Dropping it ends it.
+    /// Goes the way to the upstream, stage by stage, and says what it found.
     fn check<'a>(&'a self, wanted: Wanted<'a>) -> BoxFuture<'a, Vec<CheckStage>> {
         Box::pin(async move {
             if let Some(endpoint) = self.endpoint() {
@@ -100,31 +120,20 @@ pub trait Provider: Send + Sync {
             checkup.end(&[StageName::Settings])
         })
     }
+}
 
-    /// Takes up a round that was begun by a process that is dead, which [`Request::anchor`] tells of: the round's
-    /// events from their beginning, so that whoever has some of them skips those. None where the dialect cannot, or the
-    /// anchor tells of no round under way.
-    fn resume(&self, _request: Request) -> Option<BoxStream<'static, Event>> {
-        None
-    }
-
-    /// Whether an answer goes on upstream though nobody listens, so that [`Provider::resume`] can take it up. Such a run
-    /// is not cancelled when the client is gone: it is left to the next daemon.
-    fn keeps_running(&self) -> bool {
-        false
-    }
-
-    /// The assistants that the upstream itself lists; empty where the dialect has none.
-    fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
+/// The answer of a provider whose settings are wrong.
+fn failed(error: Error) -> BoxStream<'static, Event> {
+    Box::pin(futures::stream::iter([Event::End(End::Failed(error))]))
 }
 
 /// What somebody wants answered, before there is a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// What the user says, paths read by now.
+    /// What the user says, paths read by now; empty where only outputs are sent.
     pub content: &'a [Part],
+    /// Whether it brings the outputs of calls that an earlier run left open.
+    pub has_outputs: bool,
     /// The model, if one is named.
     pub model: Option<&'a str>,
     /// The tools that the model may call.

@@ -13,6 +13,7 @@ mod dispatch;
 mod finish;
 mod lifecycle;
 mod models;
+mod prepared;
 mod providers;
 mod queue;
 mod reply;
@@ -49,10 +50,11 @@ use crate::transcript::Transcript;
 use asks::OpenAsks;
 use choosing::Choosing;
 use lifecycle::{Phase, Shutdown};
+use prepared::Prepared;
 use providers::Providers;
 use queue::ThreadQueue;
 use reply::{Batches, ReplyTo};
-use send::{Prepared, Sending};
+use send::Sending;
 
 /// How much is read at once, in bytes.
 const READ: usize = 16 * 1024;
@@ -127,6 +129,27 @@ struct LiveRun {
     seq: Rc<Cell<u64>>,
     /// A dead process began it.
     is_orphan: bool,
+}
+
+impl LiveRun {
+    /// One that nobody has asked for yet.
+    fn new(thread_id: &str) -> Self {
+        LiveRun {
+            thread_id: thread_id.to_owned(),
+            stage: Stage::Preparing,
+            stop: Stop::default(),
+            token: None,
+            reply: None,
+            sending: None,
+            prepared: None,
+            provider: String::new(),
+            lane: None,
+            journal: None,
+            transcript: Rc::default(),
+            seq: Rc::default(),
+            is_orphan: false,
+        }
+    }
 }
 
 /// How far a run is on its way. The client knows of it from `Queued` on.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, Shared};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::AbortHandle;
@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Secrets;
 use crate::config::McpSettings;
-use crate::{descriptor, parent, watch};
+use crate::family::Family;
+use crate::watch;
 
 /// How much of a line is kept and logged, in bytes.
 const LINE_MAX: usize = 1024;
@@ -32,9 +33,10 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub(super) struct Program {
     /// Kept, not waited for: see the module.
     _child: Child,
-    group: Option<Pid>,
+    family: Family,
     death: Shared<LocalBoxFuture<'static, ()>>,
     stderr: Rc<Stderr>,
+    /// Who reads its standard error, and who kills what it leaves behind: both end with it, or with this.
     tasks: [AbortHandle; 2],
 }
 
@@ -57,36 +59,14 @@ impl Program {
         withheld: &[String],
         secrets: &Secrets,
     ) -> io::Result<(Program, Pipes)> {
-        let (program, arguments) = settings
-            .command
-            .split_first()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "`command` is empty"))?;
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .process_group(0);
-        for name in withheld {
-            command.env_remove(name);
-        }
-        command.envs(&settings.env);
-        if let Some(folder) = &settings.cwd {
-            command.current_dir(existing(folder)?);
-        }
-        parent::be_missed(&mut command);
-        descriptor::keep_from_programs();
-        let mut child = command.spawn()?;
+        let mut child = command(settings, withheld)?.spawn()?;
         let pipes = (child.stdout.take(), child.stdin.take());
         let (Some(stdout), Some(stdin)) = pipes else {
             return Err(io::Error::other("it has no pipes"));
         };
-        let id = child.id();
-        let group = id.and_then(|id| Pid::from_raw(id as i32));
-        let death = id.and_then(watch::death_of);
-        let death = death.unwrap_or_else(|| match group.and_then(ending) {
+        let family = Family::of(&child);
+        let death = child.id().and_then(watch::death_of);
+        let death = death.unwrap_or_else(|| match family.program().and_then(ending) {
             Some(_) => Box::pin(async {}),
             // Where nobody can tell, its pipes do.
             None => Box::pin(std::future::pending()),
@@ -103,11 +83,11 @@ impl Program {
         let undertaker = tokio::task::spawn_local(async move {
             buried.await;
             // What it started has nobody to talk to any more.
-            tell(group, Signal::KILL);
+            family.tell(Signal::KILL);
         });
         let program = Program {
             _child: child,
-            group,
+            family,
             death,
             stderr: said,
             tasks: [reader.abort_handle(), undertaker.abort_handle()],
@@ -122,7 +102,7 @@ impl Program {
 
     /// Asks it to leave, with all that it started.
     pub(super) fn terminate(&self) {
-        tell(self.group, Signal::TERM);
+        self.family.tell(Signal::TERM);
     }
 
     /// How it ended, if it has, and its last line on standard error: `(exit status 3): no such file`. May be empty.
@@ -137,7 +117,7 @@ impl Program {
 
     /// The same, without waiting for anything.
     pub(super) fn words(&self) -> String {
-        let ending = self.group.and_then(ending).map(|how| format!(" ({how})"));
+        let ending = self.family.program().and_then(ending).map(|how| format!(" ({how})"));
         let last = self.stderr.last.borrow();
         let colon = if last.is_empty() { "" } else { ": " };
         format!("{}{colon}{last}", ending.unwrap_or_default())
@@ -146,9 +126,31 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        tell(self.group, Signal::KILL);
+        self.family.tell(Signal::KILL);
         self.tasks.iter().for_each(AbortHandle::abort);
     }
+}
+
+fn command(settings: &McpSettings, withheld: &[String]) -> io::Result<Command> {
+    let (program, arguments) = settings
+        .command
+        .split_first()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "`command` is empty"))?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for name in withheld {
+        command.env_remove(name);
+    }
+    command.envs(&settings.env);
+    if let Some(folder) = &settings.cwd {
+        command.current_dir(existing(folder)?);
+    }
+    Family::found(&mut command);
+    Ok(command)
 }
 
 /// A folder that is not there makes the system say that the program is not.
@@ -163,11 +165,6 @@ fn existing(folder: &Path) -> io::Result<&Path> {
     }
 }
 
-fn tell(group: Option<Pid>, signal: Signal) {
-    if let Some(group) = group {
-        // One that is gone need not be told.
-        let _ = kill_process_group(group, signal);
-    }
 }
 
 /// How a process ended that has not been waited for, and still is not.

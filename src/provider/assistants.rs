@@ -32,13 +32,10 @@ use tokio::sync::OnceCell;
 use super::check::Offer;
 use super::credentials::Credentials;
 use super::http::{Call, Endpoint, Http, Scheme};
-use super::{Event, Provider, Request};
+use super::{Asked, Event, Provider, Request};
 use crate::config::{ProviderSettings, Service};
 use crate::error::{Error, Kind};
 use crate::protocol::AssistantEntry;
-
-/// Where the API was, and where programs that imitate it let themselves be reached instead.
-const OPENAI: &str = "https://api.openai.com/v1";
 
 /// The first version of Azure's API that has all that is used here.
 const AZURE_VERSION: &str = "2024-05-01-preview";
@@ -66,7 +63,7 @@ struct Upstream {
 }
 
 impl Assistants {
-    /// A provider of this name. `assistant_id` is the upstream's (`asst_…`); What is wrong with the settings
+    /// A provider of this name. `assistant_id` is the upstream's (`asst_…`). What is wrong with the settings
     /// is told by [`Provider::prepare`].
     pub fn new(
         name: &str,
@@ -85,31 +82,39 @@ impl Assistants {
         });
         Assistants { upstream }
     }
+
+    fn upstream(&self) -> Result<&Arc<Upstream>, Error> {
+        self.upstream.as_ref().map_err(Error::clone)
+    }
 }
 
 impl Provider for Assistants {
     fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
+            let upstream = self.upstream()?;
             upstream.assistant_id()?;
             upstream.endpoint.credentials.get().await?;
             Ok(())
         })
     }
 
-    fn answer(&self, request: Request) -> BoxStream<'static, Event> {
-        match &self.upstream {
-            Ok(upstream) => turn::answer(upstream.clone(), request).boxed(),
-            Err(error) => {
-                let end = Event::End(super::End::Failed(error.clone()));
-                futures::stream::once(std::future::ready(end)).boxed()
-            }
-        }
+    /// A run that waits for outputs locks its thread: nothing can be said in it meanwhile.
+    fn takes(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        let (Ok(upstream), true, [_, ..]) = (&self.upstream, asked.has_outputs, asked.content) else {
+            return Ok(());
+        };
+        let provider = &upstream.endpoint.provider;
+        Err(Error::invalid_params(format!(
+            "provider `{provider}` takes either `toolOutputs` or `content`, not both at once"
+        ))
+        .with_hint("send the outputs first, and the message when the answer to them is there"))
     }
 
-    /// A run that waits for outputs locks its thread: nothing can be said in it meanwhile.
-    fn takes_outputs_with_message(&self) -> bool {
-        false
+    fn answer(&self, request: Request) -> BoxStream<'static, Event> {
+        match self.upstream() {
+            Ok(upstream) => turn::answer(upstream.clone(), request).boxed(),
+            Err(error) => super::failed(error),
+        }
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {
@@ -117,24 +122,15 @@ impl Provider for Assistants {
     }
 
     fn models(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
-        Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
-            upstream.models().await
-        })
+        Box::pin(async { self.upstream()?.models().await })
     }
 
     fn offer(&self) -> BoxFuture<'_, Result<Offer, Error>> {
-        Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
-            upstream.offer().await
-        })
+        Box::pin(async { self.upstream()?.offer().await })
     }
 
     fn assistants(&self) -> BoxFuture<'_, Result<Vec<AssistantEntry>, Error>> {
-        Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
-            upstream.list().await
-        })
+        Box::pin(async { self.upstream()?.list().await })
     }
 }
 
@@ -216,19 +212,7 @@ fn entry(provider: &str, assistant: wire::Assistant) -> Option<AssistantEntry> {
 }
 
 fn endpoint(name: &str, settings: &ProviderSettings, credentials: Credentials, http: Http) -> Result<Endpoint, Error> {
-    let base = match (&settings.base_url, settings.service) {
-        (Some(text), _) => Endpoint::base(name, text)?,
-        (None, None | Some(Service::Openai)) => Endpoint::base(name, OPENAI)?,
-        (None, Some(Service::Azure | Service::Foundry)) => {
-            return Err(Error::new(
-                Kind::ConfigInvalid,
-                format!("expected `base_url` of provider `{name}`: every resource has its own"),
-            )
-            .with_provider(name)
-            .with_hint("set AZURE_OPENAI_ENDPOINT, or `base_url` to `https://RESOURCE.openai.azure.com/openai`"));
-        }
-    };
-    let service = settings.service.unwrap_or_else(|| Service::of(&base));
+    let (base, service) = Endpoint::place(name, settings)?;
     let mut headers = Endpoint::headers(name, settings)?;
     if service == Service::Openai {
         let beta = HeaderName::from_static("openai-beta");

@@ -11,6 +11,7 @@ mod mapper;
 mod messages;
 mod reasoning;
 mod request;
+mod scalar;
 mod turn;
 mod wire;
 
@@ -22,15 +23,12 @@ use futures::stream::BoxStream;
 use serde_json::{Map, Value};
 
 use super::credentials::Credentials;
-use super::http::{Endpoint, Http};
-use super::{Asked, End, Event, Provider, Request};
+use super::http::{Endpoint, Http, is_openai};
+use super::{Asked, Event, Provider, Request};
 use crate::config::{ProviderSettings, Service};
 use crate::error::Error;
 use content::Takes;
 use habits::Habits;
-
-/// Where OpenAI itself answers.
-const OPENAI_HOST: &str = "api.openai.com";
 
 /// An upstream that speaks Chat Completions.
 pub struct Chat {
@@ -53,12 +51,11 @@ impl Chat {
     /// A provider of this name. What is wrong with the settings is told by [`Provider::prepare`].
     pub fn new(name: &str, settings: &ProviderSettings, credentials: Credentials, http: Http) -> Chat {
         let upstream = Endpoint::v1(name, settings, credentials, http).map(|endpoint| {
-            let service = settings.service.unwrap_or_else(|| Service::of(&endpoint.base));
-            let is_openai = service != Service::Openai || endpoint.base.host_str() == Some(OPENAI_HOST);
+            let is_first_party = settings.resolved_service() != Service::Openai || is_openai(&endpoint.base);
             Arc::new(Upstream {
                 endpoint,
-                takes: Takes { files: is_openai },
-                habits: Habits::assumed(is_openai),
+                takes: Takes { files: is_first_party },
+                habits: Habits::assumed(is_first_party),
                 extra: settings.body.clone(),
                 max_retries: settings.max_retries(),
             })
@@ -97,7 +94,7 @@ impl Provider for Chat {
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {
         match self.upstream() {
             Ok(upstream) => turn::answer(upstream.clone(), request).boxed(),
-            Err(error) => futures::stream::once(std::future::ready(Event::End(End::Failed(error)))).boxed(),
+            Err(error) => super::failed(error),
         }
     }
 }

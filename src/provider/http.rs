@@ -2,6 +2,7 @@
 //!
 //! Knows credentials, proxies and statuses; knows no dialect.
 
+mod account;
 mod ask;
 mod authorities;
 mod body;
@@ -42,6 +43,7 @@ pub use network::Network;
 pub(in crate::provider) use proxy::is_this_machine;
 pub use proxy::{Proxy, Way};
 pub use retry::Retries;
+pub(in crate::provider) use v1::is_openai;
 
 /// The most of an answer that is kept in memory where it is not a stream of events: lists and errors are small.
 const BODY_MAX: usize = 4 * 1024 * 1024;
@@ -134,6 +136,17 @@ impl Call {
         self.query.push((name, value.into()));
         self
     }
+}
+
+/// A URL without what may be secret in it, to be shown or asked.
+pub(in crate::provider) fn bare(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Both fail only for URLs without a host, which have neither.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url
 }
 
 /// An answer that is no error.
@@ -315,6 +328,12 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        let url = Url::parse("https://user:pass@host.example/v1?key=secret#part").unwrap();
+        assert_eq!(bare(&url).as_str(), "https://host.example/v1");
+    }
 
     #[test]
     fn azure_gets_a_key_in_its_own_header_and_a_token_as_a_bearer() {

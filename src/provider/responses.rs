@@ -32,8 +32,8 @@ use reqwest::Url;
 use serde_json::{Map, Value};
 
 use super::credentials::Credentials;
-use super::http::{Endpoint, Http};
-use super::{Asked, End, Event, Provider, Request};
+use super::http::{Endpoint, Http, is_openai};
+use super::{Asked, Event, Provider, Request};
 use crate::config::{History, ProviderSettings, Service};
 use crate::error::Error;
 
@@ -51,8 +51,6 @@ pub struct Responses {
 struct Upstream {
     endpoint: Endpoint,
     kind: ServiceKind,
-    /// The model where a request names none.
-    model: Option<String>,
     history: History,
     background: bool,
     /// More members for the body of a request.
@@ -72,13 +70,10 @@ enum ServiceKind {
 
 impl ServiceKind {
     fn of(settings: &ProviderSettings, base: &Url) -> Self {
-        let is_openai = base
-            .host_str()
-            .is_some_and(|host| host == "api.openai.com" || host.ends_with(".api.openai.com"));
         match settings.service.unwrap_or_else(|| Service::of(base)) {
             Service::Azure => ServiceKind::Azure,
             Service::Foundry => ServiceKind::Foundry,
-            Service::Openai if is_openai => ServiceKind::OpenAi,
+            Service::Openai if is_openai(base) => ServiceKind::OpenAi,
             Service::Openai => ServiceKind::Compatible,
         }
     }
@@ -117,7 +112,6 @@ impl Responses {
             Arc::new(Upstream {
                 kind: ServiceKind::of(settings, &endpoint.base),
                 endpoint,
-                model: settings.model.clone(),
                 history: settings.history.unwrap_or(History::Local),
                 background: settings.background.unwrap_or(false),
                 body: settings.body.clone(),
@@ -126,24 +120,24 @@ impl Responses {
         });
         Responses { upstream }
     }
+
+    fn upstream(&self) -> Result<&Arc<Upstream>, Error> {
+        self.upstream.as_ref().map_err(Error::clone)
+    }
 }
 
 impl Provider for Responses {
     fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
-            upstream.endpoint.credentials.get().await?;
+            self.upstream()?.endpoint.credentials.get().await?;
             Ok(())
         })
     }
 
     fn answer(&self, request: Request) -> BoxStream<'static, Event> {
-        match &self.upstream {
+        match self.upstream() {
             Ok(upstream) => turn::answer(upstream.clone(), request, None).boxed(),
-            Err(error) => {
-                let end = Event::End(End::Failed(error.clone()));
-                futures::stream::once(std::future::ready(end)).boxed()
-            }
+            Err(error) => super::failed(error),
         }
     }
 
@@ -166,8 +160,8 @@ impl Provider for Responses {
 
     fn models(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
         Box::pin(async {
-            let upstream = self.upstream.as_ref().map_err(Error::clone)?;
-            upstream.endpoint.models().await.map_err(|failure| failure.error)
+            let models = self.upstream()?.endpoint.models().await;
+            models.map_err(|failure| failure.error)
         })
     }
 
@@ -230,6 +224,7 @@ mod tests {
         );
         let refusal = |options: &Options| {
             let asked = Asked {
+                has_outputs: false,
                 content: &[],
                 model: None,
                 tools: &[],

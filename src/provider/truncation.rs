@@ -3,9 +3,10 @@
 //! Pure. A turn goes from a message of the user to the next, so calls and their outputs stay together; the newest turn
 //! always stays. Upstreams say how long a context is only when it is full, and some not even then.
 
-use crate::error::Error;
-use crate::protocol::Role;
-use crate::thread::Message;
+use super::Event;
+use crate::error::{Error, Kind};
+use crate::protocol::{Role, Truncation};
+use crate::thread::{Conversation, Message};
 
 /// The part of a context that the history may fill where its size is known: the answer needs some, too.
 const HISTORY_SHARE: f64 = 0.75;
@@ -16,9 +17,50 @@ const TOKENS_MIN: u64 = 64;
 /// What a message costs beside its text, in bytes: `{"role":"assistant","content":""},`.
 const FRAME: usize = 34;
 
+/// What is left out of the requests of one round.
+#[derive(Debug, Default)]
+pub struct LeftOut {
+    /// How many of the oldest messages.
+    messages: usize,
+    /// How many of them the client has been told of.
+    told: usize,
+    /// The numbers of a refusal have been gone by. Those that did not help once are not believed again.
+    has_believed: bool,
+}
+
+impl LeftOut {
+    /// How many of the oldest messages are left out.
+    pub fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Leaves out more of the conversation, which was refused; false where that was for another reason, the thread is
+    /// not to be cut, or nothing is left to leave out. `size` is what was sent in all, in bytes, where that was the
+    /// whole conversation.
+    pub fn cut(&mut self, conversation: &Conversation, refusal: &Error, size: Option<usize>) -> bool {
+        if refusal.kind() != Kind::ContextOverflow || conversation.truncation != Truncation::Auto {
+            return false;
+        }
+        let share = share(refusal).filter(|_| size.is_some() && !self.has_believed);
+        self.has_believed |= share.is_some();
+        let begins = cut(&conversation.messages, self.messages, size.unwrap_or_default(), share);
+        self.messages = begins.unwrap_or(self.messages);
+        begins.is_some()
+    }
+
+    /// What the client is to be told, once the rest has been taken.
+    pub fn news(&mut self) -> Option<Event> {
+        let is_news = self.messages > self.told;
+        self.told = self.messages;
+        is_news.then_some(Event::Truncated {
+            messages: self.messages as u32,
+        })
+    }
+}
+
 /// Where the conversation begins after the next cut; none if only the newest turn is left. `from` is where it began,
 /// `size` what was sent in all, in bytes, and `share` how much of that may stay, if it is known.
-pub fn cut(messages: &[Message], from: usize, size: usize, share: Option<f64>) -> Option<usize> {
+fn cut(messages: &[Message], from: usize, size: usize, share: Option<f64>) -> Option<usize> {
     let newest = messages.iter().rposition(|message| message.role == Role::User)?;
     let beginnings = (from + 1..=newest).filter(|at| messages[*at].role == Role::User);
     let sizes = |range: std::ops::Range<usize>| messages[range].iter().map(size_of).sum::<usize>();
@@ -39,9 +81,8 @@ pub fn cut(messages: &[Message], from: usize, size: usize, share: Option<f64>) -
 /// How much of the request may stay, by the numbers in the upstream's refusal: `request (1231 tokens) exceeds the
 /// available context size (512 tokens)`, `maximum context length is 8192 tokens. However, your messages resulted in
 /// 9000 tokens`. Whichever comes first, the smaller is the limit.
-pub fn share(refusal: &Error) -> Option<f64> {
-    let message = refusal.data.upstream.as_ref()?.message.as_deref()?;
-    let message = message.replace(',', "");
+fn share(refusal: &Error) -> Option<f64> {
+    let message = refusal.upstream_message().replace(',', "");
     let digits = message.split(|c: char| !c.is_ascii_digit());
     let mut numbers = digits
         .filter_map(|digits| digits.parse::<u64>().ok())
@@ -62,7 +103,7 @@ fn size_of(message: &Message) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Kind, Upstream};
+    use crate::error::Upstream;
 
     /// `u1000 a500 u300`: who, and how much.
     fn messages(sizes: &str) -> Vec<Message> {

@@ -3,27 +3,20 @@
 //! Preparing → Beginning → (Queued → Starting →) Running → gone. Until it has begun, a failure is only an error and
 //! nothing is stored; from then on there is `assistant/started`, …, `assistant/completed`, then the response.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::sync::Arc;
 
+use super::prepared::{Prepared, check};
 use super::queue::{Arrival, MAX_QUEUED};
 use super::reply::ReplyTo;
 use super::{Done, LiveRun, Owner, Server, Stage};
-use crate::config::Choice;
-use crate::content;
 use crate::error::{Error, Kind};
 use crate::ids;
 use crate::outbox::{Address, Body};
-use crate::protocol::{
-    Metadata, OnBusy, Options, Part, RunStatus, SendParams, SendResult, StartedParams, StopReason, ThreadEntry, Tool,
-    ToolOutput,
-};
-use crate::provider::{Asked, Provider, Request};
+use crate::protocol::{OnBusy, RunStatus, SendParams, SendResult, StartedParams, StopReason, ThreadEntry, ToolOutput};
+use crate::provider::Request;
 use crate::rpc::{self, Id};
-use crate::run::{self, Start, Stop};
+use crate::run::{self, Start};
 use crate::store::{Background, Begun, NewRun, NewThread, Snapshot, Target};
-use crate::transcript::Transcript;
 
 /// How many runs may be live at once.
 const MAX_RUNS: usize = 1024;
@@ -32,19 +25,6 @@ const MAX_RUNS: usize = 1024;
 pub(super) struct Sending {
     params: SendParams,
     is_new_thread: bool,
-}
-
-/// What a run will be answered with.
-pub(super) struct Prepared {
-    choice: Choice,
-    provider: Arc<dyn Provider>,
-    /// What the user says, if anything; taken when it is stored.
-    content: Option<Vec<Part>>,
-    instructions: Option<String>,
-    tools: Vec<Tool>,
-    mcp: Vec<String>,
-    options: Options,
-    waits: bool,
 }
 
 impl Server {
@@ -67,19 +47,10 @@ impl Server {
         self.runs.insert(
             run_id.clone(),
             LiveRun {
-                thread_id: thread_id.clone(),
-                stage: Stage::Preparing,
-                stop: Stop::default(),
                 token,
                 reply: Some(reply),
                 sending: Some(Sending { params, is_new_thread }),
-                prepared: None,
-                provider: String::new(),
-                lane: None,
-                journal: None,
-                transcript: Rc::new(RefCell::new(Transcript::default())),
-                seq: Rc::new(Cell::new(0)),
-                is_orphan: false,
+                ..LiveRun::new(&thread_id)
             },
         );
         self.arrive(&thread_id, Arrival::Send(run_id));
@@ -111,7 +82,6 @@ impl Server {
                 let choice = settings.choose(assistant, params.model.as_deref())?;
                 let mcp = settings.mcp_servers(&choice, params.mcp.as_deref())?;
                 let provider = providers.provider(&settings, &choice)?;
-                check_outputs(&params, &*provider, &choice)?;
                 let mut prepared = Prepared::new(params, choice, mcp, provider);
                 prepared.read_content().await?;
                 // A run that is cancelled by now exists, and ends before its provider is asked anything.
@@ -308,49 +278,6 @@ impl Server {
     }
 }
 
-impl Prepared {
-    fn new(params: SendParams, choice: Choice, mcp: Vec<String>, provider: Arc<dyn Provider>) -> Self {
-        let mut tools = choice.tools.clone();
-        for tool in params.tools.into_iter().flatten() {
-            tools.retain(|known| known.name != tool.name);
-            tools.push(tool);
-        }
-        Prepared {
-            instructions: params.instructions.or_else(|| choice.instructions.clone()),
-            tools,
-            mcp,
-            options: choice.options.overridden_by(&params.options.unwrap_or_default()),
-            waits: params.wait.unwrap_or(true),
-            content: params.content.map(|content| content.0),
-            choice,
-            provider,
-        }
-    }
-
-    /// Reads the paths in what the user says, and asks the provider whether it can take all that is asked.
-    async fn read_content(&mut self) -> Result<(), Error> {
-        if let Some(format) = &self.options.format {
-            format.check()?;
-        }
-        if let Some(content) = self.content.take() {
-            self.content = Some(content::read(content).await?);
-        }
-        self.provider.takes(&Asked {
-            content: self.content.as_deref().unwrap_or_default(),
-            model: self.choice.model.as_deref(),
-            tools: &self.tools,
-            options: &self.options,
-        })
-    }
-}
-
-impl SendParams {
-    /// Whether it brings the outputs of calls.
-    fn has_outputs(&self) -> bool {
-        self.tool_outputs.as_ref().is_some_and(|outputs| !outputs.is_empty())
-    }
-}
-
 impl SendResult {
     /// The answer of a send that does not wait.
     fn started(run_id: &str, thread_id: &str, status: RunStatus) -> Self {
@@ -400,72 +327,6 @@ fn new_run(run_id: &str, thread_id: &str, sending: Sending, prepared: &mut Prepa
         assistant: prepared.choice.assistant.clone(),
         queued,
     }
-}
-
-fn check(params: &SendParams) -> Result<(), Error> {
-    if params.message_key.is_some() {
-        return Err(Error::invalid_params(
-            "`messageKey` is not built yet in this version, so sending again would not be safe: leave it out",
-        ));
-    }
-    let is_said = |part: &Part| match part {
-        Part::Text { text, .. } => !text.is_empty(),
-        _ => true,
-    };
-    match &params.content {
-        Some(content) if !content.0.iter().any(is_said) => {
-            return Err(Error::invalid_params(
-                "expected `content` to say something, found it empty",
-            ));
-        }
-        None if !params.has_outputs() => return Err(Error::invalid_params("expected `content`, which is missing")),
-        _ => {}
-    }
-    if params.has_outputs() && params.thread_id.is_none() {
-        return Err(Error::invalid_params(
-            "expected `threadId` with `toolOutputs`: they belong to the thread whose last run left the calls open",
-        ));
-    }
-    if let Some(metadata) = &params.metadata {
-        if params.thread_id.is_some() {
-            return Err(Error::invalid_params(
-                "`metadata` belongs to a new thread; `thread/update` changes that of an old one",
-            ));
-        }
-        check_metadata(metadata)?;
-    }
-    Ok(())
-}
-
-/// Some upstreams take no message while they wait for outputs.
-fn check_outputs(params: &SendParams, provider: &dyn Provider, choice: &Choice) -> Result<(), Error> {
-    let has_both = params.has_outputs() && params.content.is_some();
-    if !has_both || provider.takes_outputs_with_message() {
-        return Ok(());
-    }
-    Err(Error::invalid_params(format!(
-        "provider `{}` takes either `toolOutputs` or `content`, not both at once",
-        choice.provider
-    ))
-    .with_hint("send the outputs first, and the message when the answer to them is there"))
-}
-
-/// The limits of the Assistants API: 16 pairs, keys of 64 characters, values of 512.
-pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), Error> {
-    if metadata.len() > 16 {
-        return Err(Error::invalid_params(format!(
-            "expected `metadata` to have at most 16 pairs, found {}",
-            metadata.len()
-        )));
-    }
-    for (key, value) in metadata {
-        if key.chars().count() > 64 || value.chars().count() > 512 {
-            return Err(Error::invalid_params(
-                "expected the keys of `metadata` to have at most 64 characters, and its values at most 512",
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn busy(thread_id: &str, run_id: &str, why: &str) -> Error {

@@ -85,19 +85,15 @@ impl Server {
         self.runs.insert(
             run_id.clone(),
             LiveRun {
-                thread_id: thread_id.clone(),
                 stage: Stage::Running,
                 stop: stop.clone(),
-                token: None,
-                reply: None,
-                sending: None,
-                prepared: None,
                 provider: kept.provider,
                 lane: Some(lane.clone()),
                 journal: Some(snapshot.journal.clone()),
                 transcript: transcript.clone(),
                 seq: seq.clone(),
                 is_orphan: true,
+                ..LiveRun::new(&thread_id)
             },
         );
         self.threads.entry(thread_id).or_default().put_in_front(run_id.clone());

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::prepared::check_metadata;
 use super::queue::Arrival;
 use super::reply::ReplyTo;
-use super::send::check_metadata;
 use super::{LiveRun, Server};
 use crate::error::{Error, Kind};
 use crate::ids;

@@ -4,7 +4,8 @@ use assistd::protocol::{Image, Options, Part, Tool, ToolOutput};
 use assistd::provider::{Provider, Round};
 use serde_json::json;
 
-use crate::assistants::{anchor, begun, fixtures, play, provider, request, run, whole_turn};
+use crate::assistants::{anchor, begun, provider, run, whole_turn};
+use crate::dialect::{fixtures, messages, play, request};
 use crate::judge::Judge;
 use crate::upstream::{Recorded, Reply, Upstream};
 
@@ -79,8 +80,7 @@ async fn all_requests() -> Vec<Recorded> {
         format: Some(serde_json::from_value(json!({ "type": "jsonSchema", "schema": { "type": "object" } })).unwrap()),
         ..Options::default()
     };
-    let message = &mut std::sync::Arc::get_mut(&mut first.conversation).unwrap().messages[2];
-    message.content = vec![
+    messages(&mut first)[2].content = vec![
         Part::text("Look"),
         Part::Image(Image {
             url: Some("https://example.com/a.png".into()),

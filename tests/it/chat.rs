@@ -14,22 +14,16 @@ use std::sync::Arc;
 
 use assistd::config::{Dialect, ProviderSettings};
 use assistd::error::Error;
-use assistd::protocol::{Annotation, Image, PartKind, Role, RunStep, StopReason, Usage};
+use assistd::protocol::{Annotation, Image, PartKind, Role, StopReason, Usage};
 use assistd::provider::chat::Chat;
-use assistd::provider::credentials::Credentials;
 use assistd::provider::http::Http;
 use assistd::provider::{End, Event, Provider, Request};
-use assistd::thread::{Conversation, Message};
+use assistd::thread::Message;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
+use crate::dialect::{self, *};
 use crate::upstream::{Reply, Upstream};
-
-/// The key that every test's provider has.
-pub const KEY: &str = "sk-test-0123456789";
-
-pub const END_TURN: End = End::Completed(StopReason::EndTurn);
 
 /// Settings of a provider at this upstream.
 pub fn settings(upstream: &Upstream) -> ProviderSettings {
@@ -40,8 +34,7 @@ pub fn settings(upstream: &Upstream) -> ProviderSettings {
 }
 
 pub fn provider_with(settings: &ProviderSettings) -> Chat {
-    let credentials = Credentials::new("test", Some(KEY.to_owned()), None);
-    Chat::new("test", settings, credentials, Http::new())
+    Chat::new("test", settings, credentials(), Http::new())
 }
 
 pub fn provider(upstream: &Upstream) -> Chat {
@@ -50,46 +43,10 @@ pub fn provider(upstream: &Upstream) -> Chat {
 
 /// A request to the model `m` in a thread of these messages: `u1:hello a1:hi`.
 pub fn request(messages: &str) -> Request {
-    let message = |text: &str| {
-        let (id, text) = text.split_once(':').unwrap();
-        let role = if id.starts_with('u') {
-            Role::User
-        } else {
-            Role::Assistant
-        };
-        Message::text(id, role, text)
-    };
     Request {
         model: Some("m".into()),
-        instructions: None,
-        conversation: Arc::new(Conversation {
-            messages: messages.split_whitespace().map(message).collect(),
-            ..Conversation::default()
-        }),
-        tools: Vec::new(),
-        options: Default::default(),
-        anchor: None,
-        rounds: Vec::new(),
-        cancel: CancellationToken::new(),
+        ..dialect::request(messages)
     }
-}
-
-/// The messages of a request, to be changed.
-pub fn messages(request: &mut Request) -> &mut Vec<Message> {
-    &mut Arc::get_mut(&mut request.conversation).unwrap().messages
-}
-
-/// All events of an answer but its end, and its end, which is the last and the only one.
-pub async fn play(provider: &Chat, request: Request) -> (Vec<Event>, End) {
-    let mut events: Vec<Event> = provider.answer(request).collect().await;
-    let Some(Event::End(end)) = events.pop() else {
-        panic!("no end: {events:?}");
-    };
-    assert!(
-        !events.iter().any(|event| matches!(event, Event::End(_))),
-        "two ends: {events:?}"
-    );
-    (events, end)
 }
 
 /// What comes of this stream.
@@ -154,32 +111,6 @@ impl Account {
             Event::Upstream { name, .. } => self.others.push(name.clone()),
             other => self.others.push(format!("{other:?}")),
         }
-    }
-}
-
-pub fn steps(events: &[Event]) -> Vec<&RunStep> {
-    let steps = events.iter().filter_map(|event| match event {
-        Event::Step(step) => Some(step),
-        _ => None,
-    });
-    steps.collect()
-}
-
-/// How often it was said that the request is sent again.
-pub fn retries(events: &[Event]) -> usize {
-    let retries = events.iter().filter(|event| matches!(event, Event::Retry { .. }));
-    retries.count()
-}
-
-#[track_caller]
-pub fn error(end: End) -> Error {
-    match end {
-        End::Failed(error) => {
-            let wire = serde_json::to_string(&error).unwrap();
-            assert!(!wire.contains(KEY), "the key is in the error: {wire}");
-            error
-        }
-        end => panic!("expected a failure, found {end:?}"),
     }
 }
 

@@ -4,8 +4,8 @@ use assistd::protocol::{File, Format, Image, Options, Part};
 use assistd::provider::Provider;
 use serde_json::json;
 
-use crate::assistants::fixtures;
-use crate::chat::{messages, play, provider, provider_with, request, requests, settings, whole};
+use crate::chat::{provider, provider_with, request, requests, settings, whole};
+use crate::dialect::{fixtures, messages, play};
 use crate::judge::Judge;
 use crate::upstream::{Recorded, Reply, Upstream};
 

@@ -2,6 +2,7 @@
 //!
 //! Each dialect that it speaks has its tests in a module of its own.
 
+mod answers;
 mod chat;
 mod daemon;
 mod responses;

@@ -2,6 +2,8 @@
 
 /// An upstream for the tests of all HTTP dialects.
 mod upstream;
+/// What drives the tests of all HTTP dialects.
+mod dialect;
 /// A judge of the requests of all HTTP dialects.
 mod judge;
 /// The binary with its own folders, for the tests of the command line.

@@ -18,14 +18,13 @@ use assistd::provider::credentials::Credentials;
 use assistd::provider::http::{Answer, Call, Endpoint, Failure, Http, Network, Scheme};
 use serde_json::{Value, json};
 
+pub use crate::dialect::KEY;
+use crate::dialect::credentials;
 use crate::upstream::{Reply, Upstream};
-
-/// The key of every provider here.
-pub const KEY: &str = "sk-test-0123456789";
 
 /// A provider at this base, on a network of these settings.
 pub fn endpoint(base: &str, settings: &Settings) -> Endpoint {
-    endpoint_with(base, settings, Credentials::new("test", Some(KEY.into()), None))
+    endpoint_with(base, settings, credentials())
 }
 
 pub fn endpoint_with(base: &str, settings: &Settings, credentials: Credentials) -> Endpoint {

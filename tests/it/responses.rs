@@ -12,22 +12,19 @@ pub mod requests;
 
 use assistd::config::{Dialect, ProviderSettings, Service};
 use assistd::protocol::{Annotation, Image, PartKind, StopReason, Usage};
-use assistd::provider::credentials::Credentials;
 use assistd::provider::http::Http;
 use assistd::provider::responses::Responses;
 use assistd::provider::{End, Event, Provider, Request, ToolCall};
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use serde_json::{Value, json};
 
-pub use crate::assistants::{KEY, error, fixtures, last_anchor, request, retries, steps, text};
+use crate::dialect::{self, *};
 use crate::upstream::{Reply, Upstream};
 
 /// Settings of a provider at this upstream, which passes for one that only imitates the API.
 pub fn settings(upstream: &Upstream) -> ProviderSettings {
     let mut settings = ProviderSettings::new(Dialect::Responses);
     settings.base_url = Some(upstream.url());
-    settings.model = Some("m".into());
     settings.idle_timeout = Some(30.0);
     settings
 }
@@ -41,23 +38,20 @@ pub fn azure(upstream: &Upstream) -> ProviderSettings {
 }
 
 pub fn provider_with(settings: &ProviderSettings) -> Responses {
-    let credentials = Credentials::new("test", Some(KEY.to_owned()), None);
-    Responses::new("test", settings, credentials, Http::new())
+    Responses::new("test", settings, credentials(), Http::new())
 }
 
-/// All events of an answer but its end, and its end, which is the last and the only one.
-pub async fn collect(answer: BoxStream<'static, Event>) -> (Vec<Event>, End) {
-    let mut events: Vec<Event> = answer.collect().await;
-    let Some(Event::End(end)) = events.pop() else {
-        panic!("no end: {events:?}");
-    };
-    let ends = events.iter().filter(|event| matches!(event, Event::End(_)));
-    assert_eq!(ends.count(), 0, "two ends: {events:?}");
-    (events, end)
+/// A request to the model `m` in a thread of these messages: `u1:hello a1:hi`.
+pub fn request(messages: &str) -> Request {
+    Request {
+        model: Some("m".into()),
+        ..dialect::request(messages)
+    }
 }
 
+/// What a provider of these settings answers.
 pub async fn play(settings: &ProviderSettings, request: Request) -> (Vec<Event>, End) {
-    collect(provider_with(settings).answer(request)).await
+    dialect::play(&provider_with(settings), request).await
 }
 
 /// What a stream becomes.
@@ -118,13 +112,6 @@ pub fn annotations(events: &[Event]) -> Vec<&Annotation> {
         _ => None,
     });
     annotations.collect()
-}
-
-pub fn usage(events: &[Event]) -> Option<Usage> {
-    events.iter().rev().find_map(|event| match event {
-        Event::Usage(usage) => Some(*usage),
-        _ => None,
-    })
 }
 
 pub fn carry(events: &[Event]) -> Option<&Value> {
@@ -215,5 +202,3 @@ pub fn call(id: &str, name: &str, arguments: &str) -> ToolCall {
         arguments: arguments.into(),
     }
 }
-
-pub const END_TURN: End = End::Completed(StopReason::EndTurn);

@@ -6,12 +6,10 @@ use assistd::provider::{Provider, Round};
 use assistd::thread::Message;
 use serde_json::{Value, json};
 
-use crate::assistants::fixtures;
+use crate::dialect::{collect, fixtures, last_anchor};
 use crate::judge::Judge;
 use crate::responses::requests::{every_part, round, thread, tool, user};
-use crate::responses::{
-    azure, begun, calling, collect, last_anchor, message, play, provider_with, request, says, settings, whole_turn,
-};
+use crate::responses::{azure, begun, calling, message, play, provider_with, request, says, settings, whole_turn};
 use crate::upstream::{Recorded, Reply, Upstream};
 
 #[tokio::test]

@@ -22,23 +22,14 @@ const LONG_FILES: &[(&str, &str)] = &[
         "src/provider/responses/calls.rs",
         "one item, with the table of what each kind says",
     ),
-    ("src/provider/chat/wire.rs", "the shapes of one dialect"),
     (
         "src/provider/embedded/weights.rs",
         "one way to fetch, and its tests against a real socket",
-    ),
-    (
-        "src/provider/http/failure.rs",
-        "the one mapping of HTTP failures, with its tests",
     ),
     ("src/rpc/tests.rs", "tables of tests"),
     (
         "src/run.rs",
         "the life of a run, round by round, from its start to its end",
-    ),
-    (
-        "src/server/send.rs",
-        "a run's way through the server's states, which read as one story",
     ),
     (
         "src/transcript.rs",
@@ -66,6 +57,7 @@ const BORDERS: &[(&str, &str)] = &[
         "its entries and rounds are what the journal and the database hold",
     ),
     ("src/provider/assistants", "one dialect's own shapes"),
+    ("src/provider/openai.rs", "shapes that several dialects share"),
     ("src/provider/chat", "one dialect's own shapes"),
     ("src/provider/responses", "one dialect's own shapes"),
     ("src/provider/embedded", "one dialect's own shapes"),

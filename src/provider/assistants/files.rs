@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Upstream, wire};
+use super::Upstream;
 use crate::error::{Error, Kind};
 use crate::protocol::{File, Image, Part, Role};
 use crate::provider::http::{Call, Failure, Form};
+use crate::provider::openai::Named;
 use crate::thread::Message;
 
 /// The extensions that `file_search` takes.
@@ -99,11 +100,9 @@ impl Uploads {
     /// Forgets those of earlier turns that a refusal names: they are gone from the upstream. True if there were any.
     pub fn forget_named(&mut self, refusal: &Error) -> bool {
         let before = self.kept.len();
-        let upstream = refusal.data.upstream.as_ref();
-        if let Some(message) = upstream.and_then(|upstream| upstream.message.as_deref()) {
-            self.kept
-                .retain(|_, id| id.is_empty() || !message.contains(id.as_str()));
-        }
+        let message = refusal.upstream_message();
+        self.kept
+            .retain(|_, id| id.is_empty() || !message.contains(id.as_str()));
         self.kept.len() < before
     }
 
@@ -141,7 +140,7 @@ impl Upstream {
             repeatable: failure.repeatable || failure.error.kind() == Kind::Network,
             ..failure
         })?;
-        let file: wire::UploadedFile = answer.json().await?;
+        let file: Named = answer.json().await?;
         file.id.ok_or_else(|| {
             let provider = &self.endpoint.provider;
             let message = format!("expected provider `{provider}` to give an id to an uploaded file, found none");

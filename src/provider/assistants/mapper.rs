@@ -14,6 +14,7 @@ use crate::error::{Error, Kind};
 use crate::protocol::StopReason;
 use crate::provider::http::Peer;
 use crate::provider::json::{camel_case, log_unreadable};
+use crate::provider::openai::{Failed, Named};
 use crate::provider::surrogates;
 use crate::provider::{End, Event, ToolCall};
 
@@ -118,7 +119,7 @@ impl Mapper {
             }
             "thread.run.step.delta" => self.steps.accept_delta(serde_json::from_str(data)?, &mut self.out),
             "thread.created" => {
-                let thread: wire::Named = serde_json::from_str(data)?;
+                let thread: Named = serde_json::from_str(data)?;
                 self.thread_id = thread.id.or(self.thread_id.take());
                 self.anchor();
             }
@@ -220,7 +221,7 @@ impl Mapper {
         End::Failed(error.retryable(false))
     }
 
-    fn failed(&self, error: wire::LastError) -> End {
+    fn failed(&self, error: Failed) -> End {
         if self.messages.incomplete_reason() == Some("content_filter") {
             // A cut answer is no blocked prompt.
             return End::Incomplete(StopReason::ContentFilter);
@@ -287,12 +288,8 @@ fn incomplete(reason: Option<String>, messages: &Messages) -> StopReason {
 /// The run that is in the way, if this is the refusal of a locked thread: ``Thread thread_X already has an active run
 /// run_Y.`` or ``Can't add messages to thread_X while a run run_Y is active.``
 pub fn locking_run(error: &Error) -> Option<&str> {
-    let upstream = error.data.upstream.as_ref()?;
-    if !matches!(upstream.status, Some(400 | 409)) {
-        return None;
-    }
-    let message = upstream.message.as_deref()?;
-    if !message.contains("active") {
+    let message = error.upstream_message();
+    if !matches!(error.upstream_status(), Some(400 | 409)) || !message.contains("active") {
         return None;
     }
     let start = message.find("run_")?;

@@ -3,7 +3,6 @@
 //! Pure. What was not asked for is left out, so that the upstream's assistant keeps its own settings; unknown members
 //! would be refused.
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -13,6 +12,7 @@ use super::tools::{ToolBody, tools};
 use crate::protocol::{Format, Image, Part, Role};
 use crate::provider::Request;
 use crate::provider::http::Call;
+use crate::provider::openai::{bytes, json_schema};
 use crate::thread::Message;
 
 /// What the upstream has.
@@ -149,19 +149,7 @@ fn response_format(format: &Format) -> Value {
     match format {
         Format::Text => json!({ "type": "text" }),
         Format::JsonObject => json!({ "type": "json_object" }),
-        Format::JsonSchema {
-            name,
-            description,
-            schema,
-            strict,
-        } => {
-            let name = name.as_deref().unwrap_or("answer");
-            let mut described = json!({ "name": name, "schema": schema, "strict": strict.unwrap_or(true) });
-            if let Some(description) = description {
-                described["description"] = json!(description);
-            }
-            json!({ "type": "json_schema", "json_schema": described })
-        }
+        Format::JsonSchema { .. } => json!({ "type": "json_schema", "json_schema": json_schema(format) }),
     }
 }
 
@@ -247,10 +235,4 @@ fn file_names(content: &[Part]) -> String {
         _ => None,
     });
     names.collect::<Vec<_>>().join("\n")
-}
-
-fn bytes(body: &impl Serialize) -> Bytes {
-    serde_json::to_vec(body)
-        .expect("strings, numbers and maps with string keys are always JSON")
-        .into()
 }

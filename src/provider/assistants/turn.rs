@@ -226,13 +226,13 @@ impl Turn {
     fn recover(&mut self, failure: Failure) -> Opened {
         if matches!(failure.status, Some(400 | 404)) && self.uploads.forget_named(&failure.error) {
             tracing::info!("files of earlier turns are gone from the upstream; it gets them again");
-            return Opened::NotYet(retry_at_once(&failure.error));
+            return Opened::NotYet(Retries::at_once(&failure.error));
         }
         if let Opening::NextRun { anchor, .. } = &self.opening {
             if failure.status == Some(404) && !std::mem::replace(&mut self.started_over, true) {
                 tracing::info!("the upstream's thread is gone; a new one gets the whole history");
                 self.opening = Opening::NewThread;
-                return Opened::NotYet(retry_at_once(&failure.error));
+                return Opened::NotYet(Retries::at_once(&failure.error));
             }
             if let Some(run_id) = locking_run(&failure.error).map(str::to_owned) {
                 let is_ours = anchor.run_id.as_deref() == Some(&*run_id);
@@ -240,7 +240,7 @@ impl Turn {
                 if !is_ours || std::mem::replace(&mut self.unlocked, true) {
                     return Opened::End(End::Failed(error));
                 }
-                let announced = retry_at_once(&error);
+                let announced = Retries::at_once(&error);
                 self.pause = Pause::Unlock {
                     thread_id: anchor.thread_id.clone(),
                     run_id,
@@ -251,9 +251,7 @@ impl Turn {
         }
         if let (Opening::Outputs { .. }, Some(400)) = (&self.opening, failure.status) {
             // The client took longer over its tools than the upstream waits.
-            let upstream = failure.error.data.upstream.as_ref();
-            let message = upstream.and_then(|upstream| upstream.message.as_deref());
-            if message.is_some_and(|message| message.contains("expired")) {
+            if failure.error.upstream_message().contains("expired") {
                 return Opened::End(End::Incomplete(StopReason::Expired));
             }
         }
@@ -283,14 +281,6 @@ impl Turn {
             mapper: Mapper::new(events.peer().clone(), synced, anchor, run_id).keeping(self.uploads),
             events,
         }
-    }
-}
-
-fn retry_at_once(error: &Error) -> Event {
-    Event::Retry {
-        attempt: 1,
-        delay: Duration::ZERO,
-        error: error.clone(),
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::protocol::{self, StepError};
 use crate::provider::json::{Text, camel_case, lenient};
+use crate::provider::openai::{Failed, Reason, TokenDetails};
 
 /// `thread.message.delta`
 #[derive(Debug, Default, Deserialize)]
@@ -127,7 +128,7 @@ pub struct Run {
     #[serde(deserialize_with = "lenient")]
     pub required_action: Option<RequiredAction>,
     #[serde(deserialize_with = "lenient")]
-    pub last_error: Option<LastError>,
+    pub last_error: Option<Failed>,
     #[serde(deserialize_with = "lenient")]
     pub incomplete_details: Option<Reason>,
     #[serde(deserialize_with = "lenient")]
@@ -171,24 +172,6 @@ pub struct RequiredFunction {
     pub arguments: Option<String>,
 }
 
-/// Why a run or a step failed.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct LastError {
-    #[serde(deserialize_with = "lenient")]
-    pub code: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub message: Option<String>,
-}
-
-/// Why a run or a message is incomplete.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Reason {
-    #[serde(deserialize_with = "lenient")]
-    pub reason: Option<String>,
-}
-
 /// `usage` of a run or a step.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -206,13 +189,6 @@ pub struct Usage {
     completion_tokens_details: Option<TokenDetails>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct TokenDetails {
-    cached_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
-}
-
 /// `thread.run.step`, and `thread.run.step.delta`, whose details lie one level deeper.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -228,7 +204,7 @@ pub struct Step {
     #[serde(deserialize_with = "lenient")]
     pub delta: Option<StepDelta>,
     #[serde(deserialize_with = "lenient")]
-    pub last_error: Option<LastError>,
+    pub last_error: Option<Failed>,
     #[serde(deserialize_with = "lenient")]
     pub usage: Option<Usage>,
 }
@@ -250,14 +226,6 @@ pub struct StepDetails {
     pub tool_calls: Option<Vec<Value>>,
 }
 
-/// `thread`, or anything else of which only the id is wanted.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Named {
-    #[serde(deserialize_with = "lenient")]
-    pub id: Option<String>,
-}
-
 /// A page of `GET /assistants`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -266,14 +234,6 @@ pub struct AssistantPage {
     pub data: Option<Vec<Assistant>>,
     #[serde(deserialize_with = "lenient")]
     pub has_more: Option<bool>,
-}
-
-/// A file that the upstream has been given.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct UploadedFile {
-    #[serde(deserialize_with = "lenient")]
-    pub id: Option<String>,
 }
 
 /// An assistant that the upstream keeps.
@@ -336,8 +296,8 @@ impl From<Annotation> for protocol::Annotation {
     }
 }
 
-impl From<LastError> for StepError {
-    fn from(error: LastError) -> Self {
+impl From<Failed> for StepError {
+    fn from(error: Failed) -> Self {
         StepError {
             code: error.code.unwrap_or_default(),
             message: error.message.unwrap_or_default(),

@@ -9,7 +9,8 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::wire::{CallPiece, FunctionPiece, Scalar, read};
+use super::scalar::{Scalar, read};
+use super::wire::{CallPiece, FunctionPiece};
 use crate::ids;
 use crate::protocol::{RunStep, StepCall};
 use crate::provider::{Event, ToolCall};

@@ -53,14 +53,11 @@ impl Habits {
 
     /// Learns from a refusal; true if the request should be made anew.
     pub fn learn(&self, refusal: &Error) -> bool {
-        let Some(upstream) = &refusal.data.upstream else {
-            return false;
-        };
         // Templates that complain are a server error at some.
-        if !matches!(upstream.status, Some(400 | 422 | 500)) {
+        if !matches!(refusal.upstream_status(), Some(400 | 422 | 500)) {
             return false;
         }
-        let message = upstream.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let message = refusal.upstream_message().to_ascii_lowercase();
         let says = |words: &str| message.contains(words);
         if says("max_tokens") || says("max_completion_tokens") {
             // `Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'`, or

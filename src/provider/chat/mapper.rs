@@ -11,10 +11,12 @@ use serde_json::{Deserializer, Value};
 use super::calls::Calls;
 use super::messages::CARRIED_CALLS;
 use super::reasoning::Reasoning;
-use super::wire::{self, Choice, Chunk, Content, Delta, Part, Scalar, read};
+use super::scalar::{Scalar, read};
+use super::wire::{self, Choice, Chunk, Content, Delta, Part};
 use crate::error::{Error, Kind};
 use crate::protocol::{Annotation, Image, PartKind, StopReason, Usage};
 use crate::provider::http::Peer;
+use crate::provider::json::log_unreadable;
 use crate::provider::{End, Event, surrogates};
 
 /// What has come of one stream so far.
@@ -71,8 +73,7 @@ impl Mapper {
         let Err(problem) = self.dispatch(name, data) else {
             return;
         };
-        // Where the problem is, and not what it is: that would quote the answer.
-        tracing::debug!(column = problem.column(), kind = ?problem.classify(), "a chunk could not be read");
+        log_unreadable(&problem, "a chunk could not be read");
         let mended = surrogates::mend(data);
         if self.dispatch(name, &mended).is_err() {
             self.pass_on(name, &mended);

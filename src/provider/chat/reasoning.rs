@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use super::wire::{Content, Delta, read};
+use super::scalar::read;
+use super::wire::{Content, Delta};
 use crate::ids;
 use crate::protocol::RunStep;
 use crate::provider::Event;

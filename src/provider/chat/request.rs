@@ -10,6 +10,7 @@ use super::Upstream;
 use super::messages::{MessageBody, messages};
 use crate::protocol::{Format, Tool};
 use crate::provider::Request;
+use crate::provider::openai::{bytes, json_schema, merge};
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -113,24 +114,11 @@ pub fn body(request: &Request, model: &str, from: usize, upstream: &Upstream) ->
     if extra.is_empty() {
         return bytes(&body);
     }
-    let mut body = serde_json::to_value(&body).expect(IS_JSON);
-    merge(&mut body, &Value::Object(extra.clone()));
-    bytes(&body)
-}
-
-/// Puts one value over another: objects member by member, null takes a member away, anything else takes its place.
-fn merge(into: &mut Value, over: &Value) {
-    let (Value::Object(into), Value::Object(over)) = (&mut *into, over) else {
-        *into = over.clone();
-        return;
+    let Ok(Value::Object(mut body)) = serde_json::to_value(&body) else {
+        unreachable!("a struct of strings, numbers and maps is a JSON object");
     };
-    for (name, value) in over {
-        if value.is_null() {
-            into.remove(name);
-        } else {
-            merge(into.entry(name).or_insert(Value::Null), value);
-        }
-    }
+    merge(&mut body, extra);
+    bytes(&body)
 }
 
 impl<'a> From<&'a Tool> for ToolBody<'a> {
@@ -162,43 +150,6 @@ fn response_format(format: &Format) -> Option<Value> {
     match format {
         Format::Text => None,
         Format::JsonObject => Some(json!({ "type": "json_object" })),
-        Format::JsonSchema {
-            name,
-            description,
-            schema,
-            strict,
-        } => {
-            let mut form = json!({
-                "name": name.as_deref().unwrap_or("answer"),
-                "schema": schema,
-                "strict": strict.unwrap_or(true),
-            });
-            if let Some(description) = description {
-                form["description"] = json!(description);
-            }
-            Some(json!({ "type": "json_schema", "json_schema": form }))
-        }
-    }
-}
-
-const IS_JSON: &str = "strings, numbers and maps with string keys are always JSON";
-
-fn bytes(body: &impl Serialize) -> Bytes {
-    serde_json::to_vec(body).expect(IS_JSON).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_settings_are_put_over_the_request() {
-        let mut body = json!({ "a": { "x": 1, "y": 2 }, "list": [1, 2], "gone": 1, "kept": true });
-        merge(
-            &mut body,
-            &json!({ "a": { "y": 3, "z": { "w": 4 } }, "list": [9], "gone": null, "new": "n" }),
-        );
-        let expected = json!({ "a": { "x": 1, "y": 3, "z": { "w": 4 } }, "list": [9], "kept": true, "new": "n" });
-        assert_eq!(body, expected);
+        Format::JsonSchema { .. } => Some(json!({ "type": "json_schema", "json_schema": json_schema(format) })),
     }
 }

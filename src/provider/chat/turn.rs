@@ -12,10 +12,11 @@ use tokio::time::{sleep, timeout};
 
 use super::mapper::Mapper;
 use super::{Upstream, request};
-use crate::error::{Error, Kind};
-use crate::protocol::{RateLimit, Truncation};
+use crate::error::Error;
+use crate::protocol::RateLimit;
 use crate::provider::http::{Answer, Call, EventStream, Failure, Retries};
-use crate::provider::{End, Event, Request, truncation};
+use crate::provider::truncation::LeftOut;
+use crate::provider::{End, Event, Request};
 
 /// How long the figures and the end of a stream are waited for once its answer is over.
 const TAIL_LIMIT: Duration = Duration::from_secs(1);
@@ -46,8 +47,8 @@ pub fn answer(upstream: Arc<Upstream>, request: Request) -> impl Stream<Item = E
                             }
                             Some(end) => end,
                         };
-                        if let Some(messages) = turn.newly_left_out() {
-                            yield Event::Truncated { messages };
+                        if let Some(event) = turn.left_out.news() {
+                            yield event;
                         }
                         for event in reading.mapper.drain() {
                             yield event;
@@ -75,10 +76,7 @@ struct Turn {
     retries: Retries,
     /// What comes before the request is sent again.
     pause: Option<Duration>,
-    /// How many of the oldest messages are left out.
-    left_out: usize,
-    /// How many of them the client has been told of.
-    told: usize,
+    left_out: LeftOut,
     /// The size of what was sent last, in bytes.
     size: usize,
 }
@@ -90,8 +88,7 @@ impl Turn {
             upstream,
             request,
             pause: None,
-            left_out: 0,
-            told: 0,
+            left_out: LeftOut::default(),
             size: 0,
         }
     }
@@ -102,7 +99,7 @@ impl Turn {
         }
         let upstream = &self.upstream;
         let model = upstream.endpoint.model(self.request.model.as_deref()).await?;
-        let body = request::body(&self.request, &model, self.left_out, upstream);
+        let body = request::body(&self.request, &model, self.left_out.messages(), upstream);
         self.size = body.len();
         let call = Call::post(["chat", "completions"]).json(body);
         let answer = upstream.endpoint.ask(&call).await?;
@@ -122,15 +119,8 @@ impl Turn {
 
     /// What to do about a failure before anything was shown: try again, and say so where that is news; or the error.
     fn recover(&mut self, failure: Failure) -> Result<Option<Event>, Error> {
-        let conversation = &self.request.conversation;
-        if failure.error.kind() == Kind::ContextOverflow && conversation.truncation == Truncation::Auto {
-            // Numbers that did not help once are not believed again.
-            let share = truncation::share(&failure.error).filter(|_| self.left_out == 0);
-            let cut = truncation::cut(&conversation.messages, self.left_out, self.size, share);
-            self.left_out = cut.ok_or(failure.error)?;
-            return Ok(None);
-        }
-        if self.upstream.habits.learn(&failure.error) {
+        let (conversation, error) = (&self.request.conversation, &failure.error);
+        if self.left_out.cut(conversation, error, Some(self.size)) || self.upstream.habits.learn(error) {
             return Ok(None);
         }
         let Some(delay) = self.retries.again(&failure) else {
@@ -138,12 +128,6 @@ impl Turn {
         };
         self.pause = Some(delay);
         Ok(Some(self.retries.event(&failure, delay)))
-    }
-
-    fn newly_left_out(&mut self) -> Option<u32> {
-        let is_news = self.left_out > self.told;
-        self.told = self.left_out;
-        is_news.then_some(self.left_out as u32)
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Secret, Token};
 use crate::desk::Desk;
 use crate::error::{Error, Kind};
 use crate::protocol::{AuthTokenParams, TokenReason};
+use crate::provider::http::bare;
 
 /// The client as a source of tokens for one provider.
 #[derive(Debug)]
@@ -71,12 +72,8 @@ impl TokenClient {
 
 /// A base URL as it may be shown.
 fn shown(base_url: &str) -> Option<String> {
-    let mut url = Url::parse(base_url.trim()).ok()?;
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    Some(url.into())
+    let url = Url::parse(base_url.trim()).ok()?;
+    Some(bare(&url).into())
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
 use super::Secret;
+use crate::family::Family;
 
 /// How long its output is read on after it has ended: an agent that it started may hold the pipe open for ever.
 const OUTPUT_GRACE: Duration = Duration::from_millis(100);
@@ -69,22 +71,16 @@ pub async fn run(program: &str, arguments: &[String]) -> std::io::Result<Printed
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command.kill_on_drop(true);
-    #[cfg(unix)]
-    {
-        command.process_group(0);
-        crate::parent::be_missed(&mut command);
-        crate::descriptor::keep_from_programs();
-    }
-    let mut family = Family(command.spawn()?);
-    let (out, err) = (family.0.stdout.take(), family.0.stderr.take());
+    Family::found(&mut command);
+    let mut running = Running(command.spawn()?);
+    let (out, err) = (running.0.stdout.take(), running.0.stderr.take());
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let status = {
         let mut output = std::pin::pin!(async { tokio::join!(read(out, &mut stdout), read(err, &mut stderr)) });
         let mut whole = false;
         let status = loop {
             tokio::select! {
-                status = family.0.wait() => break status?,
+                status = running.0.wait() => break status?,
                 _ = &mut output, if !whole => whole = true,
             }
         };
@@ -106,15 +102,12 @@ async fn read(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>) {
     }
 }
 
-/// A program in a process group of its own, killed as a whole when dropped before its end.
-struct Family(Child);
+/// A program that is dropped with all that it started, unless it has ended: what it then left running, it meant to
+/// leave.
+struct Running(Child);
 
-impl Drop for Family {
+impl Drop for Running {
     fn drop(&mut self) {
-        // The id is gone once the program has been waited for; what it then left running, it meant to leave.
-        #[cfg(unix)]
-        if let Some(group) = self.0.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
+        Family::of(&self.0).tell(Signal::KILL);
     }
 }

@@ -8,9 +8,7 @@ mod connection;
 mod route;
 mod tls;
 
-use reqwest::Url;
-
-use super::Endpoint;
+use super::{Endpoint, bare};
 use crate::config::Service;
 use crate::error::{Error, Kind};
 use crate::protocol::{CheckDetails, CheckStage, StageName};
@@ -120,17 +118,7 @@ fn lists_no_deployments(endpoint: &Endpoint) -> bool {
 }
 
 fn settings(endpoint: &Endpoint) -> Finding {
-    Finding::new(format!("the upstream is {}", shown(&endpoint.base)))
-}
-
-/// A URL without what may be secret in it.
-fn shown(url: &Url) -> Url {
-    let mut url = url.clone();
-    // Fails only for URLs without a host, which have neither.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url
+    Finding::new(format!("the upstream is {}", bare(&endpoint.base)))
 }
 
 async fn credentials(
@@ -229,13 +217,9 @@ fn quoted(names: &[String]) -> String {
 pub fn offer(listed: Result<Vec<String>, Error>) -> Result<Offer, Error> {
     match listed {
         Ok(models) => Ok(Offer::Models(models)),
-        Err(error) if matches!(status(&error), Some(404 | 405 | 501)) => Ok(Offer::Unlisted),
+        Err(error) if matches!(error.upstream_status(), Some(404 | 405 | 501)) => Ok(Offer::Unlisted),
         Err(error) => Err(error),
     }
-}
-
-fn status(error: &Error) -> Option<u16> {
-    error.data.upstream.as_ref()?.status
 }
 
 #[cfg(test)]
@@ -246,11 +230,5 @@ mod tests {
     fn a_tag_that_means_the_usual_one_may_be_left_out() {
         assert!(is_named("m:latest", "m") && is_named("m:1b", "m:1b"));
         assert!(!is_named("m:1b", "m") && !is_named("m", "m:latest"));
-    }
-
-    #[test]
-    fn a_url_is_shown_without_what_may_be_secret() {
-        let url = Url::parse("https://user:pass@host.example/v1?key=secret").unwrap();
-        assert_eq!(shown(&url).as_str(), "https://host.example/v1");
     }
 }

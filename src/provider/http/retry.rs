@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use super::Failure;
+use crate::error::Error;
 use crate::provider::Event;
 
 /// The first delay; each further one is twice as long.
@@ -53,6 +54,16 @@ impl Retries {
             error: failure.error.clone(),
         }
     }
+
+    /// The announcement of a request that goes up at once, and otherwise than the one that failed so. It is not counted:
+    /// whoever mends a request does so once.
+    pub fn at_once(error: &Error) -> Event {
+        Event::Retry {
+            attempt: 1,
+            delay: Duration::ZERO,
+            error: error.clone(),
+        }
+    }
 }
 
 /// Up to a quarter shorter, so that those who failed together do not come back together.
@@ -65,7 +76,7 @@ fn jittered(delay: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Error, Kind};
+    use crate::error::Kind;
 
     fn failure(repeatable: bool) -> Failure {
         Failure {

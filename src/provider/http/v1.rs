@@ -1,5 +1,5 @@
 //! Where an upstream of the `/v1` shape is, which `responses` and `chat` share: api.openai.com, Azure and Foundry with
-//! their own ways in, and everything compatible.
+//! their own ways in, and everything compatible. `assistants` is found in the same places, below other paths.
 
 use reqwest::Url;
 
@@ -11,6 +11,9 @@ use crate::provider::credentials::Credentials;
 /// Where the API is where nothing else is set.
 const OPENAI: &str = "https://api.openai.com/v1";
 
+/// OpenAI's own host, and the end of those of its regions.
+const OPENAI_HOST: &str = "api.openai.com";
+
 impl Endpoint {
     /// The endpoint that these settings lead to. An Azure or Foundry resource may be named by its host alone: its API
     /// is below `/openai/v1` there.
@@ -20,19 +23,7 @@ impl Endpoint {
         credentials: Credentials,
         http: Http,
     ) -> Result<Endpoint, Error> {
-        let base = match (&settings.base_url, settings.service) {
-            (Some(text), _) => Endpoint::base(name, text)?,
-            (None, None | Some(Service::Openai)) => Endpoint::base(name, OPENAI)?,
-            (None, Some(Service::Azure | Service::Foundry)) => {
-                return Err(Error::new(
-                    Kind::ConfigInvalid,
-                    format!("expected `base_url` of provider `{name}`: every resource has its own"),
-                )
-                .with_provider(name)
-                .with_hint("set AZURE_OPENAI_ENDPOINT, or `base_url` to `https://RESOURCE.openai.azure.com`"));
-            }
-        };
-        let service = settings.service.unwrap_or_else(|| Service::of(&base));
+        let (base, service) = Endpoint::place(name, settings)?;
         let version = settings.api_version.iter();
         Ok(Endpoint {
             http,
@@ -52,6 +43,29 @@ impl Endpoint {
             only_model: Default::default(),
         })
     }
+
+    /// The base URL of these settings as it is written, and whose service that is. OpenAI's needs no saying.
+    pub(in crate::provider) fn place(name: &str, settings: &ProviderSettings) -> Result<(Url, Service), Error> {
+        let base = match (&settings.base_url, settings.service) {
+            (Some(text), _) => Endpoint::base(name, text)?,
+            (None, None | Some(Service::Openai)) => Endpoint::base(name, OPENAI)?,
+            (None, Some(Service::Azure | Service::Foundry)) => {
+                return Err(Error::new(
+                    Kind::ConfigInvalid,
+                    format!("expected `base_url` of provider `{name}`: every resource has its own"),
+                )
+                .with_provider(name)
+                .with_hint("set AZURE_OPENAI_ENDPOINT, or `base_url` to `https://RESOURCE.openai.azure.com`"));
+            }
+        };
+        Ok((base, settings.resolved_service()))
+    }
+}
+
+/// Whether OpenAI itself answers there, in whatever region, and not somebody who imitates its API.
+pub(in crate::provider) fn is_openai(base: &Url) -> bool {
+    let host = base.host_str();
+    host.is_some_and(|host| host == OPENAI_HOST || host.strip_suffix(OPENAI_HOST).is_some_and(|r| r.ends_with('.')))
 }
 
 /// An endpoint is often given without the path of its API, or with a part of it. The dated API of a deployment, which

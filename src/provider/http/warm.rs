@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use super::{Endpoint, proxy};
+use super::{Endpoint, bare, proxy};
 
 /// How long the answer is waited for.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -27,22 +27,12 @@ impl Endpoint {
         let Ok(Ok(client)) = client else {
             return;
         };
-        let request = reqwest::Request::new(Method::HEAD, self.bare_base());
+        let request = reqwest::Request::new(Method::HEAD, bare(&self.base));
         let answer = tokio::time::timeout(LIMIT, client.execute(request)).await;
         let status = answer
             .ok()
             .and_then(Result::ok)
             .map(|response| response.status().as_u16());
         tracing::debug!(provider = self.provider, status, "has made a connection ahead of time");
-    }
-
-    /// The base without what may be a secret in it.
-    fn bare_base(&self) -> reqwest::Url {
-        let mut base = self.base.clone();
-        base.set_query(None);
-        base.set_fragment(None);
-        let _ = base.set_username("");
-        let _ = base.set_password(None);
-        base
     }
 }

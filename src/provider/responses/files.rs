@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::Upstream;
 use super::input::name_of;
-use super::wire::Named;
 use crate::error::{Error, Kind};
 use crate::protocol::{File, Part};
 use crate::provider::http::{Call, Failure, Form};
+use crate::provider::openai::Named;
 use crate::thread::Message;
 
 /// From which size on a file is uploaded, in bytes of base 64: within the request it would go up again in each turn.

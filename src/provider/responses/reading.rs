@@ -111,7 +111,7 @@ impl Reading {
         let goes_on = error.kind() == Kind::Network && self.polls_or_resumes();
         let was_silent = matches!(&self.source, Source::Stream(events) if events.was_silent());
         Failure {
-            status: error.data.upstream.as_ref().and_then(|upstream| upstream.status),
+            status: error.upstream_status(),
             repeatable: error.data.retryable && !goes_on && !was_silent,
             error,
         }

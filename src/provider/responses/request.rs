@@ -12,6 +12,7 @@ use super::input::Input;
 use crate::config::History;
 use crate::protocol::{Format, Options, Tool};
 use crate::provider::Request;
+use crate::provider::openai::{bytes, json_schema, merge};
 
 /// What a request is made of.
 pub struct Asking<'a> {
@@ -74,9 +75,7 @@ pub fn body(asking: &Asking) -> Bytes {
             .map(|format| json!({ "format": format })),
     );
     merge(&mut body, &upstream.body);
-    serde_json::to_vec(&body)
-        .expect("maps with string keys are always JSON")
-        .into()
+    bytes(&body)
 }
 
 /// The longest answer that a request asks for, also where the settings' `body` says it.
@@ -161,37 +160,10 @@ fn format(format: &Format) -> Option<Value> {
     match format {
         Format::Text => None,
         Format::JsonObject => Some(json!({ "type": "json_object" })),
-        Format::JsonSchema {
-            name,
-            description,
-            schema,
-            strict,
-        } => {
-            let mut format = json!({
-                "type": "json_schema",
-                "name": name.as_deref().unwrap_or("answer"),
-                "schema": schema,
-                "strict": strict.unwrap_or(true),
-            });
-            if let Some(description) = description {
-                format["description"] = json!(description);
-            }
-            Some(format)
-        }
-    }
-}
-
-/// Puts these members over those, objects within objects member by member; null takes a member away.
-fn merge(body: &mut Map<String, Value>, over: &Map<String, Value>) {
-    for (name, value) in over {
-        match (body.get_mut(name), value) {
-            (Some(Value::Object(below)), Value::Object(above)) => merge(below, above),
-            (_, Value::Null) => {
-                body.remove(name);
-            }
-            _ => {
-                body.insert(name.clone(), value.clone());
-            }
+        Format::JsonSchema { .. } => {
+            let mut described = json_schema(format)?;
+            described.insert("type".into(), json!("json_schema"));
+            Some(Value::Object(described))
         }
     }
 }
@@ -199,20 +171,6 @@ fn merge(body: &mut Map<String, Value>, over: &Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn objects_are_merged_and_anything_else_is_replaced() {
-        let object = |value: Value| value.as_object().unwrap().clone();
-        let mut body =
-            object(json!({ "reasoning": { "effort": "low" }, "include": ["a"], "stream": true, "store": false }));
-        let over =
-            json!({ "store": null, "reasoning": { "summary": "auto" }, "include": ["b"], "metadata": { "x": "y" } });
-        merge(&mut body, &object(over));
-        let merged = json!({
-            "reasoning": { "effort": "low", "summary": "auto" }, "include": ["b"], "stream": true, "metadata": { "x": "y" }
-        });
-        assert_eq!(Value::Object(body), merged);
-    }
 
     #[test]
     fn a_tool_is_chosen_by_word_type_or_name() {

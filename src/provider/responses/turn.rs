@@ -17,10 +17,10 @@ use super::reading::Reading;
 use super::request::{self, Asking};
 use crate::config::History;
 use crate::error::{Error, Kind};
-use crate::protocol::Truncation;
 use crate::provider::cancel::Cancel;
 use crate::provider::http::{Call, Failure, Peer, Retries};
-use crate::provider::{End, Event, Request, truncation};
+use crate::provider::truncation::LeftOut;
+use crate::provider::{End, Event, Request};
 
 /// The answer to this request; `under_way` is a response that is to be taken up from its beginning instead of asking
 /// for one. See the contract of [`crate::provider`].
@@ -43,8 +43,8 @@ pub fn answer(
                 }
                 Opened::End(end) => break end,
             };
-            if let Some(messages) = turn.newly_left_out() {
-                yield Event::Truncated { messages };
+            if let Some(event) = turn.left_out.news() {
+                yield event;
             }
             loop {
                 let end = turn.go_on(&mut reading, &cancel).await;
@@ -90,9 +90,7 @@ pub struct Turn {
     retries: Retries,
     /// What comes before the request is sent again.
     pause: Duration,
-    /// How many of the oldest messages are left out, and how many of them the client has been told of.
-    left_out: usize,
-    told: usize,
+    left_out: LeftOut,
     /// The size of what was sent last, in bytes.
     size: usize,
     /// What only the upstream can read goes along, until it says that it cannot.
@@ -131,8 +129,7 @@ impl Turn {
             under_way,
             files,
             pause: Duration::ZERO,
-            left_out: 0,
-            told: 0,
+            left_out: LeftOut::default(),
             size: 0,
             with_carried: true,
             has_forgotten: false,
@@ -169,8 +166,8 @@ impl Turn {
             Some(Ok(event @ Some(_))) => return Opened::Again(event),
             Some(Err(failure)) => return self.recover(failure),
         }
-        let named = self.request.model.as_deref().or(upstream.model.as_deref());
-        let model = match cancel.before(upstream.endpoint.model(named)).await {
+        let model = upstream.endpoint.model(self.request.model.as_deref());
+        let model = match cancel.before(model).await {
             None => return Opened::End(End::Cancelled),
             Some(Ok(model)) => model,
             Some(Err(failure)) => return self.recover(failure),
@@ -201,14 +198,14 @@ impl Turn {
             model,
             opening: &self.opening,
             files: &self.files,
-            left_out: self.left_out,
+            left_out: self.left_out.messages(),
             with_carried: self.with_carried,
         })
     }
 
     /// Uploads one file, if any is missing, and gives what is to be kept of that.
     async fn upload(&mut self) -> Result<Option<Event>, Failure> {
-        let messages = &self.request.conversation.messages[self.left_out..];
+        let messages = &self.request.conversation.messages[self.left_out.messages()..];
         let Some(upload) = self.files.missing(messages) else {
             return Ok(None);
         };
@@ -226,18 +223,20 @@ impl Turn {
         if self.opening != Opening::Whole && lost_previous(&failure) {
             tracing::info!("the upstream does not have the response before this one; it gets the whole history");
             self.opening = Opening::Whole;
-            return again_at_once(&failure.error);
+            return Opened::Again(Some(Retries::at_once(&failure.error)));
         }
         if self.with_carried && failure.status == Some(400) && speaks_of_reasoning(&failure.error) {
             tracing::info!("the upstream does not take its own reasoning back; it gets the text");
             self.with_carried = false;
-            return again_at_once(&failure.error);
+            return Opened::Again(Some(Retries::at_once(&failure.error)));
         }
         if self.forget_file(&failure) {
-            return again_at_once(&failure.error);
+            return Opened::Again(Some(Retries::at_once(&failure.error)));
         }
-        if failure.error.kind() == Kind::ContextOverflow && self.leave_out(&failure.error) {
-            // It is told when the rest is taken.
+        let size = (self.opening == Opening::Whole).then_some(self.size);
+        if self.left_out.cut(&self.request.conversation, &failure.error, size) {
+            // The upstream's own history cannot be shortened: a new one begins.
+            self.opening = Opening::Whole;
             return Opened::Again(None);
         }
         let Some(delay) = self.retries.again(&failure) else {
@@ -247,36 +246,12 @@ impl Turn {
         Opened::Again(Some(self.retries.event(&failure, delay)))
     }
 
-    /// Whether there was something to leave out, and it will be.
-    fn leave_out(&mut self, refusal: &Error) -> bool {
-        let conversation = &self.request.conversation;
-        if conversation.truncation != Truncation::Auto {
-            return false;
-        }
-        let share = truncation::share(refusal).filter(|_| self.opening == Opening::Whole);
-        let cut = truncation::cut(&conversation.messages, self.left_out, self.size, share);
-        let Some(begins) = cut else {
-            return false;
-        };
-        self.left_out = begins;
-        // The upstream's own history cannot be shortened: a new one begins.
-        self.opening = Opening::Whole;
-        true
-    }
-
-    /// How many messages are left out, where the client has not been told of so many.
-    fn newly_left_out(&mut self) -> Option<u32> {
-        let is_news = self.left_out > self.told;
-        self.told = self.left_out;
-        is_news.then_some(self.left_out as u32)
-    }
-
     /// Whether this is about a file that went up and is gone, which then goes up again.
     fn forget_file(&mut self, failure: &Failure) -> bool {
         if self.has_forgotten || !matches!(failure.status, Some(400 | 404)) {
             return false;
         }
-        let message = message_of(&failure.error);
+        let message = failure.error.upstream_message();
         let before = self.files.uploaded.len();
         self.files
             .uploaded
@@ -342,41 +317,22 @@ impl Turn {
     }
 }
 
-fn again_at_once(error: &Error) -> Opened {
-    Opened::Again(Some(Event::Retry {
-        attempt: 1,
-        delay: Duration::ZERO,
-        error: error.clone(),
-    }))
-}
-
-fn message_of(error: &Error) -> &str {
-    let upstream = error.data.upstream.as_ref();
-    upstream
-        .and_then(|upstream| upstream.message.as_deref())
-        .unwrap_or_default()
-}
-
-fn code_of(error: &Error) -> &str {
-    let upstream = error.data.upstream.as_ref();
-    upstream
-        .and_then(|upstream| upstream.code.as_deref())
-        .unwrap_or_default()
-}
-
 /// Whether the upstream cannot go on from the response before this one: it is gone, or the server keeps none.
 fn lost_previous(failure: &Failure) -> bool {
     let error = &failure.error;
     matches!(failure.status, Some(404))
-        || code_of(error) == "previous_response_not_found"
+        || error.upstream_code() == "previous_response_not_found"
         || matches!(failure.status, Some(400 | 422 | 501))
-            && message_of(error).to_ascii_lowercase().contains("previous_response")
+            && error
+                .upstream_message()
+                .to_ascii_lowercase()
+                .contains("previous_response")
 }
 
 /// Whether the upstream refuses what it gave us for itself: keys change, and models read only their own.
 fn speaks_of_reasoning(error: &Error) -> bool {
-    let message = message_of(error).to_ascii_lowercase();
-    code_of(error) == "invalid_encrypted_content"
+    let message = error.upstream_message().to_ascii_lowercase();
+    error.upstream_code() == "invalid_encrypted_content"
         || [
             "encrypted content",
             "encrypted_content",

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::protocol;
 use crate::provider::json::{Text, camel_case, lenient};
+use crate::provider::openai::{Failed, Reason, TokenDetails};
 
 /// Where an event belongs.
 #[derive(Debug, Default, Clone, Copy)]
@@ -99,24 +100,6 @@ pub struct Response {
     pub usage: Option<Usage>,
 }
 
-/// Why a response failed.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Failed {
-    #[serde(deserialize_with = "lenient")]
-    pub code: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub message: Option<String>,
-}
-
-/// Why a response is incomplete.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Reason {
-    #[serde(deserialize_with = "lenient")]
-    pub reason: Option<String>,
-}
-
 /// A part of a message's content, or of a reasoning item's.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -169,21 +152,6 @@ pub struct Usage {
     input_tokens_details: Option<TokenDetails>,
     #[serde(deserialize_with = "lenient")]
     output_tokens_details: Option<TokenDetails>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct TokenDetails {
-    cached_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
-}
-
-/// A file that was uploaded, or anything else of which only the id is wanted.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Named {
-    #[serde(deserialize_with = "lenient")]
-    pub id: Option<String>,
 }
 
 impl Delta<'_> {

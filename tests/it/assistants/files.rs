@@ -47,11 +47,10 @@ fn file(name: &str, mime_type: &str, bytes: &[u8]) -> Part {
 }
 
 /// A request whose messages have these parts besides their text.
-fn with_parts(messages: &str, parts: &[(usize, Vec<Part>)]) -> Request {
-    let mut request = request(messages);
-    let conversation = Arc::get_mut(&mut request.conversation).unwrap();
+fn with_parts(said: &str, parts: &[(usize, Vec<Part>)]) -> Request {
+    let mut request = request(said);
     for (index, parts) in parts {
-        conversation.messages[*index].content.extend(parts.iter().cloned());
+        messages(&mut request)[*index].content.extend(parts.iter().cloned());
     }
     request
 }

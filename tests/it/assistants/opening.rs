@@ -5,6 +5,7 @@ use std::time::Duration;
 use assistd::config::Service;
 use assistd::error::Kind;
 use assistd::protocol::{Image, Options, Part, RateLimit};
+use assistd::provider::credentials::Credentials;
 
 use super::*;
 use crate::upstream::{Recorded, Reply};
@@ -113,7 +114,7 @@ async fn what_was_asked_for_is_sent() {
 #[tokio::test]
 async fn parts_of_a_message_keep_their_order() {
     let mut request = request("u1:x");
-    let message = &mut Arc::get_mut(&mut request.conversation).unwrap().messages[0];
+    let message = &mut messages(&mut request)[0];
     let image = |image: Image| {
         Part::Image(Image {
             detail: Some("low".into()),

@@ -79,15 +79,37 @@ async fn several_rounds_of_several_calls() {
     );
 }
 
+#[tokio::test]
+async fn outputs_and_a_message_at_once_are_refused_before_anything_is_sent() {
+    let upstream = Upstream::start([]).await;
+    let said = [assistd::protocol::Part::text("and besides")];
+    let takes = |content, has_outputs| {
+        let options = Default::default();
+        provider(&upstream).takes(&assistd::provider::Asked {
+            content,
+            has_outputs,
+            model: None,
+            tools: &[],
+            options: &options,
+        })
+    };
+    assert_eq!((takes(&said, false), takes(&[], true)), (Ok(()), Ok(())));
+    assert_eq!(
+        takes(&said, true).unwrap_err().message,
+        "provider `test` takes either `toolOutputs` or `content`, not both at once"
+    );
+    assert_eq!(upstream.requests().len(), 0);
+}
+
 /// The upstream has the calls of its own runs; it has no words for those of others.
 #[tokio::test]
 async fn what_was_called_without_a_word_is_no_message() {
     let upstream = Upstream::start([Reply::events(whole_turn("Hi."))]).await;
     let mut request = request("u1:one a1:x a2:two u2:three");
-    let conversation = Arc::get_mut(&mut request.conversation).unwrap();
-    conversation.messages[1].content.clear();
-    conversation.messages[1].round = Some(answered(&["call_1"]));
-    conversation.messages[2].round = Some(answered(&["call_2"]));
+    let history = messages(&mut request);
+    history[1].content.clear();
+    history[1].round = Some(answered(&["call_1"]));
+    history[2].round = Some(answered(&["call_2"]));
     let (_, end) = play(&provider(&upstream), request).await;
     assert_eq!(end, END_TURN);
     let sent = upstream.requests()[0].json()["thread"]["messages"].clone();

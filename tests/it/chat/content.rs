@@ -29,6 +29,7 @@ const PDF: &str = "JVBERi0xLjc=";
 
 fn takes(provider: &Chat, part: Part) -> Result<(), Error> {
     provider.takes(&Asked {
+        has_outputs: false,
         content: &[Part::text("Look"), part],
         model: None,
         tools: &[],

@@ -4,7 +4,6 @@ use assistd::protocol::Usage;
 use assistd::provider::ToolCall;
 
 use super::*;
-use crate::assistants::fixtures;
 use crate::upstream::Cut;
 
 /// What is in a stream.

@@ -12,6 +12,7 @@ fn only_text_is_taken_and_no_form() {
         let content: Vec<Part> = serde_json::from_value(content).unwrap();
         let options = serde_json::from_value(options).unwrap();
         provider.takes(&Asked {
+            has_outputs: false,
             content: &content,
             model: None,
             tools: &[],

@@ -6,7 +6,8 @@ use assistd::protocol::Options;
 use assistd::provider::Event;
 use serde_json::json;
 
-use crate::assistants::{END_TURN, error, play, provider, provider_with, request, retries, settings, whole_turn};
+use crate::assistants::{provider, provider_with, settings, whole_turn};
+use crate::dialect::{END_TURN, error, play, request, retries};
 use crate::upstream::{Reply, Upstream};
 
 fn refusal(header: &str, value: &str) -> Reply {

@@ -197,8 +197,8 @@ async fn the_doctor_names_the_stage_of_a_server_that_is_not_well() {
         expect_lines(
             &texts[0],
             &[
-                "  FAILED  credentials   expected JSON from provider `mine`: ",
-                "does `base_url` lead to the API, with its `/v1` or the like?\n",
+                "  FAILED  credentials   provider `mine` answered with a web page\n",
+                "`base_url` has to be that of the API (most end in `/v1`)",
             ],
         );
         expect_lines(

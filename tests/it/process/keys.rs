@@ -11,17 +11,20 @@ use crate::upstream::{Reply, Upstream};
 
 const KEY: &str = "sk-very-secret-0123456789";
 
+/// The arguments of a daemon that writes everything down that it can.
+pub const TALKATIVE: [&str; 7] = [
+    "--stdio",
+    "--wire-log",
+    "wire.log",
+    "--log",
+    "trace",
+    "--log-file",
+    "daemon.log",
+];
+
 /// A daemon with the key and everything written down that can be.
 fn start(home: &Home, base_url: &str) -> Daemon {
-    let mut command = home.command(&[
-        "--stdio",
-        "--wire-log",
-        "wire.log",
-        "--log",
-        "trace",
-        "--log-file",
-        "daemon.log",
-    ]);
+    let mut command = home.command(&TALKATIVE);
     command
         .env("ASSISTANT_ID", "asst_1")
         .env("OPENAI_API_KEY", KEY)

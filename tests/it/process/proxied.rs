@@ -5,7 +5,7 @@ use futures::channel::mpsc;
 
 use super::Daemon;
 use super::ends::pipes;
-use super::keys::search;
+use super::keys::{TALKATIVE, search};
 use crate::assistants::whole_turn;
 use crate::networks::http2::Server;
 use crate::networks::proxy::{ForwardProxy, Manner};
@@ -26,16 +26,7 @@ async fn neither_the_proxys_password_nor_the_key_shows_in_the_most_talkative_log
     let talk = tokio::task::spawn_blocking(move || {
         let home = Home::new();
         home.write_config(&format!("ca_file = \"{}\"\nwarm = false\n", ca_file.display()));
-        let args = [
-            "--stdio",
-            "--wire-log",
-            "wire.log",
-            "--log",
-            "trace",
-            "--log-file",
-            "daemon.log",
-        ];
-        let mut command = home.command(&args);
+        let mut command = home.command(&TALKATIVE);
         command
             .env("ASSISTANT_ID", "asst_1")
             .env("OPENAI_API_KEY", KEY)

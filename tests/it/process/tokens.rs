@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Daemon;
 use super::ends::pipes;
-use super::keys::search;
+use super::keys::{TALKATIVE, search};
 use crate::assistants::whole_turn;
 use crate::program::Home;
 use crate::upstream::{Reply, Upstream};
@@ -20,16 +20,7 @@ fn start(home: &Home, base_url: &str, settings: &str) -> Daemon {
         "[providers.work]\ndialect = \"assistants\"\nbase_url = \"{base_url}\"\n{settings}\n\
          [assistants.work]\nprovider = \"work\"\nassistant_id = \"asst_1\"\n"
     ));
-    let args = [
-        "--stdio",
-        "--wire-log",
-        "wire.log",
-        "--log",
-        "trace",
-        "--log-file",
-        "daemon.log",
-    ];
-    Daemon::run(home.command(&args), pipes())
+    Daemon::run(home.command(&TALKATIVE), pipes())
 }
 
 fn initialize(daemon: &mut Daemon) {

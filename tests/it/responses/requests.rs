@@ -289,9 +289,7 @@ async fn what_stands_before_a_compaction_is_not_sent_again() {
 async fn without_a_model_the_only_one_is_taken() {
     let models = Reply::json(200, json!({ "data": [{ "id": "only" }] }));
     let upstream = Upstream::start([models, Reply::events(whole_turn("Hello!"))]).await;
-    let mut settings = settings(&upstream);
-    settings.model = None;
-    let (_, end) = play(&settings, request("u1:hello")).await;
+    let (_, end) = play(&settings(&upstream), dialect::request("u1:hello")).await;
     assert_eq!(end, END_TURN);
     assert_eq!(upstream.requests()[1].json()["model"], "only");
 }

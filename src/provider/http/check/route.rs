@@ -9,10 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::connection::{self, Addresses, Place};
-use super::shown;
 use crate::protocol::CheckDetails;
 use crate::provider::check::{Fault, Finding};
-use crate::provider::http::{Endpoint, Way};
+use crate::provider::http::{Endpoint, Way, bare};
 
 /// The most of a proxy's answer that is read, in bytes.
 const HEAD_MAX: usize = 16 * 1024;
@@ -77,7 +76,7 @@ impl Proxy {
         is_tunnel: bool,
     ) -> Result<Finding<Option<TcpStream>>, Fault> {
         let details = CheckDetails {
-            proxy: Some(shown(&self.url).to_string()),
+            proxy: Some(bare(&self.url).to_string()),
             ..CheckDetails::default()
         };
         let place = &self.place;
