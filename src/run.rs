@@ -270,10 +270,11 @@ impl Run {
                 };
                 end = self.take(event);
             }
-            self.flush();
             if end.is_some() {
+                self.settle();
                 return (end, None);
             }
+            self.flush();
         }
     }
 
@@ -350,6 +351,12 @@ impl Run {
         if self.events.wants(event.event_type()) {
             self.batch.event(event, &mut self.transcript.borrow_mut());
         }
+    }
+
+    /// The last of a round is kept with what the run makes of its end, in one write: killed between them, a run would
+    /// seem to go on upstream, and there would be nothing to go on with.
+    fn settle(&mut self) {
+        self.batch.settle(&mut self.transcript.borrow_mut());
     }
 
     /// Journals what waits, then shows it.
