@@ -145,7 +145,11 @@ pub async fn take_up(start: Start) -> Ended {
     let known = Known::of(&start.transcript.borrow());
     let mut run = Run::new(start);
     let Some(stream) = run.provider.resume(run.request.clone()) else {
-        return run.finish(Ended::interrupted(None));
+        let ended = match run.stop.is_stopped() {
+            true => Ended::before_taken_up(&run.stop),
+            false => Ended::interrupted(None),
+        };
+        return run.finish(ended);
     };
     let kept = run.transcript.borrow().last_said();
     let ended = match run.replay(stream, known).await {
