@@ -145,7 +145,11 @@ pub async fn take_up(start: Start) -> Ended {
     let known = Known::of(&start.transcript.borrow());
     let mut run = Run::new(start);
     let Some(stream) = run.provider.resume(run.request.clone()) else {
-        return run.finish(Ended::interrupted(None));
+        let ended = match run.stop.is_stopped() {
+            true => Ended::before_taken_up(&run.stop),
+            false => Ended::interrupted(None),
+        };
+        return run.finish(ended);
     };
     let kept = run.transcript.borrow().last_said();
     let ended = match run.replay(stream, known).await {
@@ -270,10 +274,11 @@ impl Run {
                 };
                 end = self.take(event);
             }
-            self.flush();
             if end.is_some() {
+                self.settle();
                 return (end, None);
             }
+            self.flush();
         }
     }
 
@@ -350,6 +355,12 @@ impl Run {
         if self.events.wants(event.event_type()) {
             self.batch.event(event, &mut self.transcript.borrow_mut());
         }
+    }
+
+    /// The last of a round is kept with what the run makes of its end, in one write: killed between them, a run would
+    /// seem to go on upstream, and there would be nothing to go on with.
+    fn settle(&mut self) {
+        self.batch.settle(&mut self.transcript.borrow_mut());
     }
 
     /// Journals what waits, then shows it.

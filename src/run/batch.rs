@@ -127,7 +127,7 @@ impl Batch {
     }
 
     /// Gives records and places to the text that waits.
-    fn settle(&mut self, transcript: &mut Transcript) {
+    pub(super) fn settle(&mut self, transcript: &mut Transcript) {
         let Some(place) = self.place.take() else {
             return;
         };

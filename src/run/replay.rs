@@ -56,10 +56,11 @@ impl Run {
             for event in known.pass(event).map_err(|Differs| differs())? {
                 end = self.take(Some(event));
             }
-            self.flush();
             if end.is_some() {
+                self.settle();
                 return Ok((end, None));
             }
+            self.flush();
         }
         Ok(self.listen(stream).await)
     }

@@ -196,7 +196,7 @@ fn until_text(daemon: &mut Daemon, run: &Value, length: usize) {
         daemon.request(id, "run/get", json!({ "runId": run }));
         let seen = daemon.result(id);
         let text = seen["text"].as_str().unwrap_or_default();
-        assert!(WHOLE.starts_with(text), "{text}");
+        assert!(seen["status"] == "inProgress" && WHOLE.starts_with(text), "{seen}");
         if text.len() >= length {
             return;
         }
@@ -228,6 +228,33 @@ async fn whoever_took_it_up_may_be_killed_behind_any_piece_of_it() {
                 let outcome = outcome(service, &home, &thread, &run);
                 assert_eq!(outcome, whole, "killed behind events {first} and {second}");
             }
+        }
+    })
+    .await;
+}
+
+/// Two editors come back at once.
+#[tokio::test]
+async fn of_two_daemons_one_takes_it_up() {
+    with_service(stream(), |service| {
+        let whole = unbroken(service, "");
+        for _ in 0..5 {
+            let (home, before) = (service.home(""), service.count());
+            service.stalls_behind(9);
+            let (mut daemon, thread, run) = begin(&home);
+            daemon.kill();
+            let mut both = [Daemon::start(&home), Daemon::start(&home)];
+            for id in 1.. {
+                both.iter_mut()
+                    .for_each(|daemon| daemon.request(id, "run/get", json!({ "runId": run })));
+                let seen = both.each_mut().map(|daemon| daemon.result(id)["status"].clone());
+                if seen.iter().all(|status| status != "inProgress") {
+                    break;
+                }
+            }
+            both.into_iter().for_each(Daemon::leave);
+            assert_eq!(outcome(service, &home, &thread, &run), whole);
+            assert_eq!(service.asked(before), [POST, TAKE_UP, POST]);
         }
     })
     .await;

@@ -128,6 +128,34 @@ fn daemon(home: &Home, upstream: &str) -> Daemon {
     Daemon::run(command, super::ends::pipes())
 }
 
+/// Answered the other way round, they go up in the order of their calls.
+#[tokio::test]
+async fn the_waiting_run_gets_them_from_the_client() {
+    let upstream = Upstream::start([Reply::events(waiting()), Reply::events(answered("run_1"))]).await;
+    let url = upstream.url();
+    let talk = tokio::task::spawn_blocking(move || {
+        let home = Home::new();
+        let mut daemon = daemon(&home, &url);
+        daemon.request(0, "initialize", json!({ "capabilities": { "toolCall": true } }));
+        daemon.ask(1, "weather");
+        let calls = ["c1", "c2"].map(|id| daemon.until("a call", |message| message["params"]["callId"] == id));
+        for call in calls.iter().rev() {
+            let output = format!("output of {}", call["params"]["callId"].as_str().unwrap());
+            daemon.say(&json!({ "jsonrpc": "2.0", "id": call["id"], "result": { "output": output } }));
+        }
+        assert_eq!(daemon.result(1)["text"], "Sunny.");
+        daemon.leave();
+    });
+    talk.await.unwrap();
+    assert_eq!(
+        upstream.requests()[1].json()["tool_outputs"],
+        json!([
+            { "tool_call_id": "c1", "output": "output of c1" },
+            { "tool_call_id": "c2", "output": "output of c2" }
+        ])
+    );
+}
+
 #[tokio::test]
 async fn the_waiting_run_gets_them_from_another_process() {
     let upstream = Upstream::start([Reply::events(waiting()), Reply::events(answered("run_1"))]).await;
