@@ -123,7 +123,12 @@ fn write_all(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<()> {
 
 /// The text without what a terminal would obey.
 fn tame(text: &str) -> Cow<'_, str> {
-    let is_wild = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    let is_wild = |character: char| match character {
+        '\n' | '\t' => false,
+        // These turn what follows around, so that it reads otherwise than it is.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        character => character.is_control(),
+    };
     if text.contains(is_wild) {
         Cow::Owned(text.replace(is_wild, "\u{fffd}"))
     } else {
@@ -138,6 +143,7 @@ mod tests {
     #[test]
     fn a_terminal_gets_no_escape_codes() {
         assert_eq!(tame("a\tb\n\u{1b}[2J\u{9b}c\r"), "a\tb\n\u{fffd}[2J\u{fffd}c\u{fffd}");
+        assert_eq!(tame("a\u{202e}b\u{2066}c\u{200f}"), "a\u{fffd}b\u{fffd}c\u{200f}");
         assert!(matches!(tame("plain é\n"), Cow::Borrowed(_)));
     }
 }
