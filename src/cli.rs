@@ -137,7 +137,9 @@ impl Cli {
             Some(Command::Serve(args)) => serve::run(&args.over(&self.serve), settings),
             Some(Command::Chat(args)) => if_right(settings, |settings| chat::run(args, named, settings)),
             Some(Command::Ask(args)) => if_right(settings, |settings| ask::run(args, named, settings)),
-            Some(Command::Model(args)) => if_right(settings, |settings| model::run(&args, settings)),
+            Some(Command::Model(args)) => if_right(settings, |settings| {
+                model::run(&args, self.settings.provider(), settings)
+            }),
             // Wrong settings are what it is there to tell of.
             Some(Command::Doctor(args)) => doctor::run(&args, self.settings.sources(&settings), settings),
             Some(Command::Completions(args)) => completions::run(&args),

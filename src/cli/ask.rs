@@ -118,7 +118,13 @@ async fn ask(settings: Settings, style: Style, params: Value) -> u8 {
     };
     let outcome = exchange.run(params).await;
     let unread = settle(&mut printer, &mut interrupt).await;
-    let code = exit_code(&outcome, unread);
+    let code = match (exit_code(&outcome, unread), printer.failure()) {
+        (0, Some(error)) => {
+            failure::complain(&format!("failed to write the answer: {error}"));
+            1
+        }
+        (code, _) => code,
+    };
     if !matches!(outcome.stopped, Some(Stopped::Impatience(_))) {
         client.leave().await;
     }

@@ -145,7 +145,7 @@ impl Console {
             match line {
                 Line::Cleared => {}
                 Line::End => break 0,
-                Line::Text(text) if text.trim().is_empty() || text.trim() == "exit" => break 0,
+                Line::Text(text) if matches!(text.trim(), "" | "exit" | "/exit" | "/quit") => break 0,
                 Line::Text(text) => match command::parse(&text) {
                     None => {
                         if let Some(code) = self.ask(&text, interrupt).await? {

@@ -48,11 +48,24 @@ pub struct Incoming {
 /// What a message says, as far as the console cares.
 #[derive(Debug)]
 pub enum Message {
-    Response { id: u64, result: Result<Value, Error> },
-    Started { thread_id: String },
-    Delta { part: PartKind, text: String },
+    Response {
+        id: u64,
+        result: Result<Value, Error>,
+    },
+    /// A request was refused before its id was read.
+    Unread(Error),
+    Started {
+        thread_id: String,
+    },
+    Delta {
+        part: PartKind,
+        text: String,
+    },
     Event(Event),
-    Approve { id: u64, request: consent::Request },
+    Approve {
+        id: u64,
+        request: consent::Request,
+    },
     Other,
 }
 
@@ -216,7 +229,14 @@ impl Client {
 
     async fn read(&mut self) -> Option<Incoming> {
         let line = self.lines.next().await?.ok()?;
-        let message = parse(&line);
+        let message = match parse(&line) {
+            // What was sent last is what is waited for: nothing else of ours can be too long.
+            Message::Unread(error) => Message::Response {
+                id: self.last_id,
+                result: Err(error),
+            },
+            message => message,
+        };
         Some(Incoming { line, message })
     }
 
@@ -260,6 +280,7 @@ fn parse(line: &str) -> Message {
             id,
             result: envelope.error.map_or(Ok(envelope.result), Err),
         },
+        (None, None) => envelope.error.map_or(Message::Other, Message::Unread),
         (Some("tool/approve"), Some(id)) => match serde_json::from_value(envelope.params) {
             Ok(request) => Message::Approve { id, request },
             Err(_) => Message::Other,

@@ -159,7 +159,7 @@ impl Exchange<'_> {
                 let prompt = if lines.shows_prompt() { "" } else { consent::PROMPT };
                 format!("{start}{}{prompt}", request.text())
             }),
-            Message::Event(_) | Message::Other => None,
+            Message::Event(_) | Message::Unread(_) | Message::Other => None,
         };
         match self.style {
             Style::Json => Some(incoming.line + "\n"),

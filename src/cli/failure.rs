@@ -10,7 +10,7 @@ use crate::protocol::{RunStatus, StopReason};
 pub const EXIT_CODES: &str = "\
 Exit codes:
     0  the answer is whole (or nobody reads it any more)
-    1  the run failed: an upstream's error, a database that cannot be written
+    1  the run failed: an upstream's error, a database or an output that cannot be written
     2  wrong arguments or settings; no such thread, assistant or model; the question is too large
     3  no credentials, or the upstream does not accept them
     4  the upstream cannot be reached, or the connection broke

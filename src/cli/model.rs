@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure;
@@ -27,16 +27,16 @@ enum ModelCommand {
     Fetch,
     /// Print where the weights are; exit code 1 if they are not
     Path,
-    /// List the models that providers offer: a line for each, with its provider before it
+    /// List the models that providers offer, or the one of --provider: a line for each, with its provider before it
     List,
 }
 
 /// Fetches or finds.
-pub fn run(args: &ModelArgs, settings: Settings) -> ExitCode {
+pub fn run(args: &ModelArgs, provider: Option<&str>, settings: Settings) -> ExitCode {
     let found = match args.command {
         ModelCommand::Fetch => fetch(&settings),
         ModelCommand::Path => find(&settings),
-        ModelCommand::List => return super::block_on(list(settings)),
+        ModelCommand::List => return super::block_on(list(settings, json!({ "provider": provider }))),
     };
     match found {
         Ok(path) => print(format!("{}\n", path.display()).as_bytes()),
@@ -49,10 +49,10 @@ pub fn run(args: &ModelArgs, settings: Settings) -> ExitCode {
 
 /// Prints `PROVIDER<tab>MODEL` lines. A provider that cannot be asked is told of on stderr, and is a failure if it was the
 /// only one.
-async fn list(mut settings: Settings) -> u8 {
+async fn list(mut settings: Settings, params: Value) -> u8 {
     settings.role = Role::OneShot;
     let mut client = Client::start(settings);
-    let listed = client.request::<ModelListResult>("model/list", json!({})).await;
+    let listed = client.request::<ModelListResult>("model/list", params).await;
     client.leave().await;
     let listed = match listed {
         Ok(listed) => listed,

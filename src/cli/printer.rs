@@ -5,7 +5,8 @@
 //! terminal, where an answer could move the cursor or set the title.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,7 +19,11 @@ pub struct Closed;
 pub struct Printer {
     pieces: mpsc::Sender<Piece>,
     ends_line: bool,
+    failure: Failure,
 }
+
+/// Why writing has failed, where it is not that the reader has gone: then somebody wants what is lost.
+type Failure = Arc<Mutex<Option<io::Error>>>;
 
 enum Piece {
     Text(String),
@@ -30,9 +35,22 @@ impl Printer {
     /// Starts the thread.
     pub fn start() -> Printer {
         let (pieces, received) = mpsc::channel(16);
-        std::thread::spawn(move || write_all(received));
+        let failure = Failure::default();
+        let told = failure.clone();
+        std::thread::spawn(move || {
+            let mut received = received;
+            let written = write_all(&mut received);
+            if let Err(error) = written
+                && error.kind() != ErrorKind::BrokenPipe
+            {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+            // Only now does whoever waits see that it is over.
+            drop(received);
+        });
         Printer {
             pieces,
+            failure,
             ends_line: true,
         }
     }
@@ -73,6 +91,11 @@ impl Printer {
         self.ends_line = true;
     }
 
+    /// Why something could not be written, once [`settle`](Printer::settle) has said so; none where nobody reads.
+    pub fn failure(&self) -> Option<io::Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Waits until all is written.
     pub async fn settle(&self) -> Result<(), Closed> {
         let (mark, reached) = oneshot::channel();
@@ -81,7 +104,7 @@ impl Printer {
     }
 }
 
-fn write_all(mut pieces: mpsc::Receiver<Piece>) {
+fn write_all(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<()> {
     let mut out = std::io::stdout();
     let is_terminal = out.is_terminal();
     while let Some(piece) = pieces.blocking_recv() {
@@ -93,15 +116,19 @@ fn write_all(mut pieces: mpsc::Receiver<Piece>) {
                 continue;
             }
         };
-        if written.and_then(|()| out.flush()).is_err() {
-            return;
-        }
+        written.and_then(|()| out.flush())?;
     }
+    Ok(())
 }
 
 /// The text without what a terminal would obey.
 fn tame(text: &str) -> Cow<'_, str> {
-    let is_wild = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    let is_wild = |character: char| match character {
+        '\n' | '\t' => false,
+        // These turn what follows around, so that it reads otherwise than it is.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        character => character.is_control(),
+    };
     if text.contains(is_wild) {
         Cow::Owned(text.replace(is_wild, "\u{fffd}"))
     } else {
@@ -116,6 +143,7 @@ mod tests {
     #[test]
     fn a_terminal_gets_no_escape_codes() {
         assert_eq!(tame("a\tb\n\u{1b}[2J\u{9b}c\r"), "a\tb\n\u{fffd}[2J\u{fffd}c\u{fffd}");
+        assert_eq!(tame("a\u{202e}b\u{2066}c\u{200f}"), "a\u{fffd}b\u{fffd}c\u{200f}");
         assert!(matches!(tame("plain é\n"), Cow::Borrowed(_)));
     }
 }

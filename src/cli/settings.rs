@@ -110,6 +110,11 @@ impl SettingsArgs {
         }
     }
 
+    /// The provider that the user named.
+    pub fn provider(&self) -> Option<&str> {
+        self.provider.as_deref()
+    }
+
     /// Where these settings came from.
     pub fn sources(&self, settings: &Settings) -> Sources {
         self.sources_from(settings, folders())

@@ -165,8 +165,6 @@ fn existing(folder: &Path) -> io::Result<&Path> {
     }
 }
 
-}
-
 /// How a process ended that has not been waited for, and still is not.
 fn ending(pid: Pid) -> Option<String> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;

@@ -45,6 +45,28 @@ fn standard_input_is_added_to_the_question_after_an_empty_line() {
 }
 
 #[test]
+fn a_question_that_is_too_large_is_refused() {
+    let home = script(r#"{ text = "a" }"#);
+    let output = home.run(&["ask", "--max-input-bytes", "100000"], &"a".repeat(200_000));
+    assert_eq!((stdout(&output), output.status.code()), (String::new(), Some(2)));
+    assert!(stderr(&output).contains("100000"), "{}", stderr(&output));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let home = script(r#"{ text = "a" }"#);
+    let mut command = home.command(&["ask", "hi"]);
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::fs::File::create("/dev/full").unwrap());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.starts_with("assistd: failed to write the answer: "), "{said}");
+}
+
+#[test]
 fn the_exit_code_tells_the_kind_of_end() {
     let error = |kind: &str| format!(r#"{{ error = {{ kind = "{kind}", message = "it failed" }} }}"#);
     let cases = [

@@ -33,7 +33,7 @@ fn chat(home: &Home, args: &[&str], input: &str) -> Output {
 #[test]
 fn prompts_and_answers_look_as_in_the_original_sample() {
     let home = Home::with_script(SCRIPT);
-    for ending in ["\n", "exit\n", "", "  exit \n"] {
+    for ending in ["\n", "exit\n", "", "  exit \n", "/exit\n", "/quit\n"] {
         let output = chat(&home, &[], &format!("hello\r\nand now?\n{ending}"));
         assert_eq!(
             stdout(&output),

@@ -136,4 +136,11 @@ fn models_are_listed_a_line_each() {
         stderr(&output)
     );
     assert_eq!(output.status.code(), Some(0));
+    let output = home.run(&["model", "list", "--provider", "nobody"], "");
+    assert_eq!(
+        (stdout(&output), output.status.code()),
+        (String::new(), Some(2)),
+        "{}",
+        stderr(&output)
+    );
 }
