@@ -8,6 +8,7 @@ mod choice;
 mod keys;
 mod layer;
 mod mcp;
+mod seconds;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Kind};
 use crate::protocol::{Options, Tool, Truncation};
 
 pub use choice::{Choice, EMBEDDED_INSTRUCTIONS, LocalServer};
@@ -213,7 +215,12 @@ pub struct ProviderSettings {
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub body: serde_json::Map<String, serde_json::Value>,
     /// How long a stream may be silent before it counts as broken, in seconds; 120 where absent.
-    #[serde(default, alias = "idleTimeout", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "idleTimeout",
+        deserialize_with = "seconds::above_zero",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub idle_timeout: Option<f64>,
     /// How often a failed request is repeated before anything was shown; 2 where absent.
     #[serde(default, alias = "maxRetries", skip_serializing_if = "Option::is_none")]
@@ -262,6 +269,29 @@ impl ProviderSettings {
             .api_key_ttl
             .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)?;
         Some(Duration::from_secs_f64(seconds.min(1e8)))
+    }
+
+    /// Some settings of a provider promise what only one dialect can keep.
+    pub fn check(&self, name: &str) -> Result<(), Error> {
+        let promised = if self.background.is_some() {
+            "background"
+        } else if self.history.is_some() {
+            "history"
+        } else {
+            return Ok(());
+        };
+        if self.dialect == Dialect::Responses {
+            return Ok(());
+        }
+        let dialect = self.dialect.as_str();
+        Err(Error::new(
+            Kind::ConfigInvalid,
+            format!("provider `{name}` speaks `{dialect}`, which has no `{promised}`: only `responses` has it"),
+        )
+        .with_provider(name)
+        .with_hint(format!(
+            "take `{promised}` out of `[providers.{name}]`, or set its dialect to `responses`"
+        )))
     }
 
     /// How long a stream may be silent.

@@ -335,6 +335,7 @@ impl Settings {
                 found.settings.clone()
             }
         };
+        settings.check(&assistant.provider)?;
         Ok(Choice {
             assistant: Some(name.to_owned()),
             provider: assistant.provider.clone(),

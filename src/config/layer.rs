@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{AssistantSettings, Environment, McpSettings, ProviderSettings};
+use super::{AssistantSettings, Environment, McpSettings, ProviderSettings, seconds};
 
 /// The keys of `config.toml`. All are optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,7 +32,12 @@ pub struct Layer {
     #[serde(default, alias = "maxInputBytes", skip_serializing_if = "Option::is_none")]
     pub max_input_bytes: Option<u64>,
     /// How long a client may take to answer `tool/call`, in seconds; 60 where absent.
-    #[serde(default, alias = "toolTimeout", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "toolTimeout",
+        deserialize_with = "seconds::above_zero",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tool_timeout: Option<f64>,
     /// Whether the daemon may fetch the embedded model's weights (about 100 MB, once).
     #[serde(default, alias = "fetchWeights", skip_serializing_if = "Option::is_none")]
@@ -263,6 +268,19 @@ mod tests {
             ..Layer::default()
         });
         assert_eq!(layer.default_assistant, None);
+    }
+
+    #[test]
+    fn no_time_at_all_is_no_limit() {
+        for wrong in ["-1", "0", "nan", "inf"] {
+            let text = format!("[providers.p]\ndialect = \"chat\"\nidle_timeout = {wrong}\n");
+            let problem = parse_toml::<Layer>(Path::new("c"), &text).unwrap_err();
+            assert!(
+                problem.starts_with("c:3: expected a number of seconds above 0"),
+                "{problem}"
+            );
+        }
+        parse_toml::<Layer>(Path::new("c"), "tool_timeout = 0.5\n").unwrap();
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Choice, Dialect, Settings};
+use super::{Choice, Dialect, Settings, seconds};
 use crate::error::{Error, Kind};
 
 /// How long a server may take to start where nothing else is set.
@@ -53,10 +53,20 @@ pub struct McpSettings {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tools: BTreeMap<String, Approve>,
     /// How long it may take to start and to list its tools, in seconds; 30 where absent.
-    #[serde(default, alias = "startupTimeout", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "startupTimeout",
+        deserialize_with = "seconds::above_zero",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub startup_timeout: Option<f64>,
     /// How long one call may take, in seconds; `tool_timeout` where absent.
-    #[serde(default, alias = "callTimeout", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "callTimeout",
+        deserialize_with = "seconds::above_zero",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub call_timeout: Option<f64>,
 }
 

@@ -276,3 +276,18 @@ fn an_unknown_assistant_lists_the_known_ones() {
         assert_eq!(settings.choose(None, None).unwrap_err().kind(), Kind::NotFound);
     }
 }
+
+#[test]
+fn a_promise_that_the_dialect_cannot_keep_is_refused() {
+    let mut settings = Settings::ephemeral();
+    let mut provider = ProviderSettings::new(Dialect::Chat);
+    provider.background = Some(true);
+    settings.layer.providers.insert("p".into(), provider);
+    let error = settings.choose(None, None).unwrap_err();
+    assert_eq!(
+        error.message,
+        "provider `p` speaks `chat`, which has no `background`: only `responses` has it"
+    );
+    settings.layer.providers.get_mut("p").unwrap().dialect = Dialect::Responses;
+    settings.choose(None, None).unwrap();
+}
