@@ -236,7 +236,14 @@ impl Settings {
     fn unnamed(&self) -> Result<Choice, Error> {
         match (&self.layer.script, &self.layer.default_provider) {
             (Some(script), Some(_)) => return Ok(Implied::scripted(script).into_choice()),
-            (None, Some(name)) => return self.bare_provider(name, "`--provider` or `default_provider` names it"),
+            (None, Some(name)) => {
+                let reason = "`--provider` or `default_provider` names it";
+                let choice = self.bare_provider(name, reason)?;
+                return Ok(Choice {
+                    reason: reason.to_owned(),
+                    ..choice
+                });
+            }
             (_, None) => {}
         }
         // One assistant in the settings is the one that is meant.

@@ -291,3 +291,14 @@ fn a_promise_that_the_dialect_cannot_keep_is_refused() {
     settings.layer.providers.get_mut("p").unwrap().dialect = Dialect::Responses;
     settings.choose(None, None).unwrap();
 }
+
+#[test]
+fn a_provider_that_is_named_is_there_because_it_is_named() {
+    let mut settings = Settings::ephemeral();
+    settings.layer.default_provider = Some("embedded".into());
+    let choice = settings.choose(None, None).unwrap();
+    assert_eq!(
+        (choice.provider.as_str(), choice.reason.as_str()),
+        ("embedded", "`--provider` or `default_provider` names it")
+    );
+}
