@@ -55,7 +55,7 @@ pub fn run(args: ChatArgs, named: Named, settings: Settings) -> ExitCode {
     settings.may_fetch = true;
     let history = settings.data_dir.as_ref().map(|folder| folder.join("chat_history"));
     super::block_on(async {
-        let mut interrupt = match Interrupt::listen() {
+        let mut interrupt = match Interrupt::listen().and_then(Interrupt::or_terminal) {
             Ok(interrupt) => interrupt,
             Err(error) => {
                 failure::complain(&format!("failed to listen for signals: {error}"));

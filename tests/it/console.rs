@@ -5,7 +5,7 @@ use std::process::Output;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::program::{Home, stderr, stdout};
+use crate::program::{Home, PATIENCE, stderr, stdout};
 
 const SCRIPT: &str = r#"
 answers = [
@@ -217,4 +217,42 @@ fn files_go_along_with_the_next_message_only() {
          User: Assistant: 3: Again\n\
          User: \n"
     );
+}
+
+/// It used to read a terminal that was not there any more, at full speed and for ever, and to wait for that at a signal.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_is_gone_takes_the_console_with_it() {
+    use crate::process::{end_of, terminal, wait_for};
+
+    let home = Home::with_script("answers = []");
+    let ends = terminal();
+    let mut command = home.command(&["chat"]);
+    command
+        .env("TERM", "dumb")
+        .stdin(ends.stdin)
+        .stderr(ends.stdout.try_clone().unwrap())
+        .stdout(ends.stdout);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let gone = end_of(rustix::process::Pid::from_child(&child));
+    let mut shown = Vec::new();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !String::from_utf8_lossy(&shown).contains("User: ") {
+        let is_ready = wait_for(&ends.output, rustix::event::PollFlags::IN, deadline);
+        assert!(is_ready, "the prompt did not come: {}", String::from_utf8_lossy(&shown));
+        let mut bytes = [0; 1024];
+        let count = rustix::io::read(&ends.output, &mut bytes).unwrap();
+        shown.extend_from_slice(&bytes[..count]);
+        // The editor asks where the cursor is.
+        if shown.ends_with(b"\x1b[6n") {
+            rustix::io::write(&ends.input, b"\x1b[1;1R").unwrap();
+        }
+    }
+    drop((ends.input, ends.output));
+    let is_gone = gone.recv_timeout(PATIENCE);
+    let _ = child.kill();
+    let status = child.wait().unwrap();
+    assert!(is_gone.is_ok(), "it stayed behind");
+    assert_eq!(status.code(), Some(129));
 }

@@ -40,9 +40,10 @@ use rustix::event::PollFlags;
 use serde_json::{Value, json};
 
 use crate::program::{Home, PATIENCE};
-pub use daemon::Daemon;
-use daemon::wait_for;
+pub use daemon::{Daemon, end_of, wait_for};
 pub use ends::pipes;
+#[cfg(target_os = "linux")]
+pub use ends::terminal;
 
 /// Answers for most of these tests.
 const SCRIPT: &str = r#"

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use reedline::{
     FileBackedHistory, Prompt, PromptEditMode, PromptHistorySearch, PromptHistorySearchStatus, Reedline, Signal,
@@ -19,6 +20,9 @@ use crate::cli::consent;
 
 /// As in the original sample.
 pub const PROMPT: &str = "User: ";
+
+/// How long the editor may take to put the terminal back.
+const GIVE_UP: Duration = Duration::from_millis(500);
 
 /// How many lines the history keeps.
 const HISTORY: usize = 1000;
@@ -103,11 +107,12 @@ impl Lines {
         line
     }
 
-    /// Ends an editor that waits for a line. A pipe is left alone.
+    /// Ends an editor that waits for a line. A pipe is left alone, and so is an editor that does not give up: one whose
+    /// terminal is gone reads for ever, and ends with the process.
     pub async fn stop(&mut self) {
         if self.is_edited && self.under_way.is_some() {
             self.is_stopped.store(true, Ordering::Relaxed);
-            self.next().await;
+            let _ = tokio::time::timeout(GIVE_UP, self.next()).await;
         }
     }
 }
