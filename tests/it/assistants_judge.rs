@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::assistants::{anchor, begun, provider, run, whole_turn};
 use crate::dialect::{fixtures, messages, play, request};
-use crate::judge::Judge;
+use crate::judge::{self, Judge};
 use crate::upstream::{Recorded, Reply, Upstream};
 
 #[tokio::test]
@@ -71,14 +71,8 @@ async fn all_requests() -> Vec<Recorded> {
     let tool = json!({ "name": "weather", "description": "d", "parameters": { "type": "object", "properties": {} }, "strict": false });
     first.tools = vec![serde_json::from_value::<Tool>(tool).unwrap()];
     first.options = Options {
-        temperature: Some(0.5),
-        top_p: Some(0.9),
-        max_output_tokens: Some(300),
-        tool_choice: Some("weather".into()),
-        parallel_tool_calls: Some(false),
-        reasoning_effort: Some("low".into()),
         format: Some(serde_json::from_value(json!({ "type": "jsonSchema", "schema": { "type": "object" } })).unwrap()),
-        ..Options::default()
+        ..judge::options("weather")
     };
     messages(&mut first)[2].content = vec![
         Part::text("Look"),

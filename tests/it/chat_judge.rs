@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::chat::{provider, provider_with, request, requests, settings, whole};
 use crate::dialect::{fixtures, messages, play};
-use crate::judge::Judge;
+use crate::judge::{self, Judge};
 use crate::upstream::{Recorded, Reply, Upstream};
 
 #[tokio::test]
@@ -41,23 +41,8 @@ async fn all_requests() -> Vec<Recorded> {
     let mut full = request("u1:one a1:two u2:three");
     full.tools = vec![requests::tool("f"), requests::tool("g")];
     full.options = Options {
-        temperature: Some(0.5),
-        top_p: Some(0.9),
         seed: Some(7),
-        max_output_tokens: Some(300),
-        tool_choice: Some("f".into()),
-        parallel_tool_calls: Some(false),
-        reasoning_effort: Some("low".into()),
-        format: Some(Format::JsonSchema {
-            name: Some("weather".into()),
-            description: Some("d".into()),
-            schema: json!({ "type": "object", "properties": {}, "additionalProperties": false })
-                .as_object()
-                .unwrap()
-                .clone(),
-            strict: Some(true),
-        }),
-        ..Options::default()
+        ..judge::options("f")
     };
     messages(&mut full)[1].round = Some(requests::round("two", "call_1"));
     messages(&mut full)[2].content = vec![

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use assistd::protocol::{Format, Options};
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::upstream::Recorded;
@@ -18,6 +19,26 @@ const INSTALL: &str = "npm install --prefix target/tools @stdy/cli@0.22.2";
 
 /// How long the judge may take to read the description.
 const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// Options with something in each member that several dialects have a word for; this tool is to be called.
+pub fn options(tool: &str) -> Options {
+    let schema = json!({ "type": "object", "properties": {}, "additionalProperties": false });
+    Options {
+        temperature: Some(0.5),
+        top_p: Some(0.9),
+        max_output_tokens: Some(300),
+        tool_choice: Some(tool.to_owned()),
+        parallel_tool_calls: Some(false),
+        reasoning_effort: Some("low".into()),
+        format: Some(Format::JsonSchema {
+            name: Some("weather".into()),
+            description: Some("d".into()),
+            schema: schema.as_object().expect("it is written as one").clone(),
+            strict: Some(true),
+        }),
+        ..Options::default()
+    }
+}
 
 /// The mock server; dropped, it is killed.
 pub struct Judge {

@@ -7,7 +7,7 @@ use assistd::thread::Message;
 use serde_json::{Value, json};
 
 use crate::dialect::{collect, fixtures, last_anchor};
-use crate::judge::Judge;
+use crate::judge::{self, Judge};
 use crate::responses::requests::{every_part, round, thread, tool, user};
 use crate::responses::{azure, begun, calling, message, play, provider_with, request, says, settings, whole_turn};
 use crate::upstream::{Recorded, Reply, Upstream};
@@ -91,27 +91,12 @@ async fn all_requests() -> Vec<Recorded> {
     ];
     let own = |tool: Value| tool.as_object().unwrap().clone();
     full.options = Options {
-        temperature: Some(0.5),
-        top_p: Some(0.9),
-        max_output_tokens: Some(300),
-        tool_choice: Some("weather".into()),
-        parallel_tool_calls: Some(false),
-        reasoning_effort: Some("low".into()),
         reasoning_summary: Some("auto".into()),
-        format: Some(Format::JsonSchema {
-            name: Some("weather".into()),
-            description: Some("d".into()),
-            schema: json!({ "type": "object", "properties": {}, "additionalProperties": false })
-                .as_object()
-                .unwrap()
-                .clone(),
-            strict: Some(true),
-        }),
         upstream_tools: Some(vec![
             own(json!({ "type": "image_generation" })),
             own(json!({ "type": "custom", "name": "sql" })),
         ]),
-        ..Options::default()
+        ..judge::options("weather")
     };
     play(&azure(&upstream), full.clone()).await;
     full.options.format = Some(Format::JsonObject);

@@ -2,7 +2,7 @@
 
 use assistd::error::Kind;
 use assistd::protocol::{PartKind, RunStatus, RunStep, StepCall, StopReason, ToolOutput};
-use assistd::store::{NewRun, Target};
+use assistd::store::{NewRun, Snapshot, Store, Target};
 use assistd::thread::{Message, Round};
 use assistd::transcript::{Entry, Outcome, RunEnd, Transcript};
 use serde_json::{Value, json};
@@ -62,6 +62,11 @@ impl Telling {
         }
         self.0.finish(end)
     }
+}
+
+/// What a run that begins at once is given.
+async fn given(store: &Store, new: NewRun) -> Snapshot {
+    store.begin(new).await.unwrap().snapshot.unwrap()
 }
 
 /// `role: text [call=output …] carry`, one for each message.
@@ -140,7 +145,7 @@ async fn rounds_stand_between_the_texts_that_were_said_around_them() {
         provider: "other".into(),
         ..run("r3", existing("t"), "q3")
     };
-    let snapshot = store.begin(other).await.unwrap().snapshot.unwrap();
+    let snapshot = given(&store, other).await;
     assert_eq!(
         told(&snapshot.conversation.messages),
         ["q1", "[a=1]", "one", "two[b=2 c=3]", "[d=4]", "end", "q2", "a2", "q3"]
@@ -159,12 +164,7 @@ async fn calls_of_one_name_in_different_rounds_keep_their_own_outputs() {
         .calls("s2", &["call_0=second"], None)
         .ends(StopReason::EndTurn);
     store.finish("r1".into(), outcome).await.unwrap();
-    let snapshot = store
-        .begin(run("r2", existing("t"), "q2"))
-        .await
-        .unwrap()
-        .snapshot
-        .unwrap();
+    let snapshot = given(&store, run("r2", existing("t"), "q2")).await;
     assert_eq!(
         told(&snapshot.conversation.messages),
         ["q1", "[call_0=first]", "[call_0=second]", "q2"]
@@ -183,12 +183,7 @@ async fn a_run_goes_on_from_those_whose_calls_were_answered_later() {
         .ends(StopReason::ToolCalls);
     store.finish("r1".into(), outcome).await.unwrap();
 
-    let snapshot = store
-        .begin(going_on("r2", &[("b", "2")]))
-        .await
-        .unwrap()
-        .snapshot
-        .unwrap();
+    let snapshot = given(&store, going_on("r2", &[("b", "2")])).await;
     assert_eq!(told(&snapshot.conversation.messages), ["q1"]);
     let rounds: Vec<String> = snapshot
         .rounds
@@ -204,23 +199,13 @@ async fn a_run_goes_on_from_those_whose_calls_were_answered_later() {
     // Without a message of its own, and again.
     let outcome = Telling::default().calls("s1", &["d"], None).ends(StopReason::ToolCalls);
     store.finish("r2".into(), outcome).await.unwrap();
-    let snapshot = store
-        .begin(going_on("r3", &[("d", "4")]))
-        .await
-        .unwrap()
-        .snapshot
-        .unwrap();
+    let snapshot = given(&store, going_on("r3", &[("d", "4")])).await;
     assert_eq!(told(&snapshot.conversation.messages), ["q1"]);
     assert_eq!(snapshot.rounds.len(), 3);
     let outcome = Telling::default().says("m3", "three").ends(StopReason::EndTurn);
     store.finish("r3".into(), outcome).await.unwrap();
 
-    let snapshot = store
-        .begin(run("r4", existing("t"), "q2"))
-        .await
-        .unwrap()
-        .snapshot
-        .unwrap();
+    let snapshot = given(&store, run("r4", existing("t"), "q2")).await;
     assert_eq!(
         told(&snapshot.conversation.messages),
         [
